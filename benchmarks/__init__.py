@@ -1,0 +1,1 @@
+"""Scripts behind `python -m soliloquy bench`, with the straightforward implementations they compare against."""

@@ -1,0 +1,1 @@
+"""Stage 3, Speech (and Keyframes) → Motion; the hub between motion spaces."""

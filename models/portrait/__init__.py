@@ -1,0 +1,1 @@
+"""Stage 0, picture → Portrait: landmarks, crop, paste-back."""

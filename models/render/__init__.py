@@ -1,0 +1,1 @@
+"""Stage 5, Portrait and Motion → frames and video files."""

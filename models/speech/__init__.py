@@ -1,0 +1,1 @@
+"""Stage 1, sound → Speech: reading, features, encoders."""

@@ -1,0 +1,1 @@
+"""Graph nodes, one file per stage; the only folder that knows the host."""
