@@ -1,6 +1,7 @@
 """Soliloquy: any still portrait speaks.
 
-The host (ComfyUI) reads `comfy_entrypoint` and `WEB_DIRECTORY` from here; without it this is an ordinary package.
+The host (ComfyUI) reads `comfy_entrypoint` and `WEB_DIRECTORY` from here; without it this is an
+ordinary package.
 """
 
 from importlib.util import find_spec

@@ -1,8 +1,8 @@
 """The one place that opens weight files: read → recognise → rename keys → build → strict load.
 
-Accepts safetensors, and PyTorch files that hold nothing but tensors (`weights_only=True`). A file that needs more is
-refused with the command that converts it; nothing in it is executed, and a network is never half loaded.
-What each published layout looks like stands in `formats.py`.
+Accepts safetensors, and PyTorch files that hold nothing but tensors (`weights_only=True`). A file
+that needs more is refused with the command that converts it; nothing in it is executed, and a
+network is never half loaded. What each published layout looks like stands in `formats.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONVERT_HINT = "Convert it once with `python -m soliloquy weights convert FILE`.
 
 
 class CheckpointError(PayloadError):
-    """A weight file cannot be used. The message names the file, what it seems to be and what to do."""
+    """A weight file cannot be used; the message names it, what it seems to be and what to do."""
 
 
 def load(
@@ -33,15 +33,16 @@ def load(
     source: str | Path | Mapping[str, Tensor],
     operations: ModuleType | Any = nn,
 ) -> nn.Module:
-    """The network called `name` (a row of `formats.FORMATS`) with the weights of `source`, in eval mode on the CPU.
+    """The network called `name` with the weights of `source`, in eval mode on the CPU.
 
     Args:
-        name: "starter_speech", "kdtalker", "liveportrait/appearance", …
+        name: a row of `formats.FORMATS`: "starter_speech", "kdtalker", "liveportrait/appearance", …
         source: a path, or a state dict with the key names of the published file.
         operations: namespace the layers come from; the host passes its casting one.
 
     Raises:
-        CheckpointError: unknown name, unreadable file, another network's file, missing, unexpected or wrong keys.
+        CheckpointError: unknown name, unreadable file, another network's file, missing, unexpected
+        or wrong keys.
     """
     layout = formats.find_format(name)
     label = "the given state dict" if isinstance(source, Mapping) else f"'{Path(source).name}'"
@@ -64,7 +65,8 @@ def read(path: str | Path) -> tuple[StateDict, dict[str, str]]:
     """Tensors and metadata of a weight file.
 
     Raises:
-        CheckpointError: absent, truncated, not a weight file, or a pickle that holds more than tensors.
+        CheckpointError: absent, truncated, not a weight file, or a pickle that holds more than
+        tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,8 +78,8 @@ def read(path: str | Path) -> tuple[StateDict, dict[str, str]]:
     except Exception as error:  # every reader has its own family of exceptions
         reason = str(error).strip().split("\n")[0][:120]
         raise CheckpointError(
-            f"'{path.name}' cannot be read as weights ({reason}). It is truncated, or holds more than tensors, which"
-            f" is refused unopened. Download it again, or: {CONVERT_HINT}"
+            f"'{path.name}' cannot be read as weights ({reason}). It is truncated, or holds more"
+            f" than tensors, which is refused unopened. Download it again, or: {CONVERT_HINT}"
         ) from None
 
 
@@ -89,7 +91,7 @@ def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
 
 
 def save(network: nn.Module, path: str | Path, config: Mapping[str, Any], **metadata: str) -> None:
-    """Write our own weights: half precision safetensors with the configuration as JSON in the metadata."""
+    """Write our own weights: safetensors in half precision, with the configuration as JSON."""
     from safetensors.torch import save_file
 
     state = {
@@ -105,7 +107,7 @@ def config_of(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def unwrap(state: Mapping[str, Any], layout: formats.Format) -> StateDict:
-    """The tensors themselves: published files wrap them as `{"state_dict": …}`, `{"model": …}` or under a prefix."""
+    """The tensors themselves, out of wrappers such as `{"state_dict": …}` and key prefixes."""
     for key in layout.wrappers:
         if isinstance(state.get(key), Mapping):
             state = state[key]
@@ -121,7 +123,7 @@ def unwrap(state: Mapping[str, Any], layout: formats.Format) -> StateDict:
 
 
 def rename(state: StateDict, layout: formats.Format, label: str) -> StateDict:
-    """Upstream's keys in our names, by the rules of the format; a rule without a replacement drops the key."""
+    """Upstream's keys in our names; a rule of the format without a replacement drops the key."""
     renamed: StateDict = {}
     for key, value in state.items():
         target: str | None = key
@@ -160,7 +162,8 @@ def _looks_like(state: Mapping[str, Tensor]) -> str:
         tensors = unwrap(state, layout)
         if layout.markers and all(key in tensors for key in layout.markers):
             return f"It seems to be {layout.title}."
-    return f"It holds {len(state)} tensors, the first is '{next(iter(state), 'none')}', of no known layout."
+    first = next(iter(state), "none")
+    return f"It holds {len(state)} tensors, the first is '{first}', of no known layout."
 
 
 def _first(keys: list[str]) -> str:

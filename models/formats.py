@@ -1,6 +1,7 @@
-"""The tables behind the loaders: every known weight file layout, and every system that can fill a stage.
+"""The tables behind the loaders: every known weight file layout, every system for a stage.
 
-Adding a speech encoder, motion model or renderer means writing its file and adding its row here; no other file changes.
+Adding a speech encoder, motion model or renderer means writing its file and adding its row here; no
+other file changes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .payloads import PayloadError
 
 
 def _resolve(target: str) -> Callable[..., Any]:
-    """`"motion.starter:load"` → the function `load` of `models/motion/starter.py`, imported on first use."""
+    """`"motion.starter:load"` → `load` of `models/motion/starter.py`, imported on first use."""
     module, function = target.split(":")
     return getattr(import_module(f".{module}", __package__), function)
 
@@ -25,12 +26,19 @@ class Format:
 
     name: str  # what `checkpoints.load` calls it
     title: str  # what an error calls it
-    build: str  # "module:function" of (state, metadata, operations) -> nn.Module, sizes read off the tensors
+    build: str  # "module:function" of (state, metadata, operations) -> nn.Module
     markers: tuple[str, ...]  # keys that only this layout has; all must be present
-    rename: tuple[tuple[str, str | None], ...] = ()  # ordered (regex, replacement); None drops on purpose
-    wrappers: tuple[str, ...] = ("state_dict", "model")  # dictionaries the tensors may be wrapped in
+    rename: tuple[
+        tuple[str, str | None], ...
+    ] = ()  # ordered (regex, replacement); None drops on purpose
+    wrappers: tuple[str, ...] = (
+        "state_dict",
+        "model",
+    )  # dictionaries the tensors may be wrapped in
     prefixes: tuple[str, ...] = ("module.",)  # removed where present
-    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # on upstream's keys, e.g. baking weight norm
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = (
+        None  # on upstream's keys, e.g. baking weight norm
+    )
 
     def builder(self) -> Callable[..., Any]:
         """The function that builds the empty network."""
@@ -44,7 +52,9 @@ class System:
     name: str
     stage: str  # "speech", "motion" or "render"
     title: str
-    loader: str  # "module:function" of (device, **paths) -> an object that fulfils the stage's contract
+    loader: (
+        str  # "module:function" of (device, **paths) -> an object that fulfils the stage's contract
+    )
     licence: str = "Apache-2.0"
     speech: str = ""  # motion models: the speech encoder that feeds them
 
@@ -100,7 +110,9 @@ def find_format(name: str) -> Format:
     for row in FORMATS:
         if row.name == name:
             return row
-    raise PayloadError(f"No network is called '{name}'. Known: {', '.join(r.name for r in FORMATS)}.")
+    raise PayloadError(
+        f"No network is called '{name}'. Known: {', '.join(r.name for r in FORMATS)}."
+    )
 
 
 def systems(stage: str) -> tuple[System, ...]:

@@ -1,15 +1,18 @@
 """The values that travel between the stages, and the clock they share.
 
-Frozen dataclasses of CPU tensors and plain numbers, checked once, on construction. The host caches them and hands the
-same object to several nodes, so nothing here is ever changed in place: use `dataclasses.replace`.
+Frozen dataclasses of CPU tensors and plain numbers, checked once, on construction. The host caches
+them and hands the same object to several nodes, so nothing here is ever changed in place: use
+`dataclasses.replace`.
 
-Shape legend of the whole package: B batch, T video frames, S sound samples, K landmarks, C channels, H height, W width.
+Shape legend of the whole package: B batch, T video frames, S sound samples, K landmarks, C
+channels, H height, W width.
 
-Space: landmarks and translations live in image axes, x right, y down, z away from the viewer (right-handed).
-Rotations are `(pitch, yaw, roll)` in degrees, `R = Rz(roll) · Ry(yaw) · Rx(pitch)` on column vectors: positive pitch
-looks down, positive yaw turns the nose to the left of the picture, positive roll tilts the head clockwise.
-The unit of length of anything that is not in pixels is the inter-ocular distance: outer eye corner to outer eye corner
-(landmarks 36 and 45), in three dimensions.
+Space: landmarks and translations live in image axes, x right, y down, z away from the viewer
+(right-handed). Rotations are `(pitch, yaw, roll)` in degrees, `R = Rz(roll) · Ry(yaw) · Rx(pitch)`
+on column vectors: positive pitch looks down, positive yaw turns the nose to the left of the
+picture, positive roll tilts the head clockwise. The unit of length of anything that is not in
+pixels is the inter-ocular distance: outer eye corner to outer eye corner (landmarks 36 and 45), in
+three dimensions.
 """
 
 from __future__ import annotations
@@ -28,11 +31,11 @@ KEYFRAME_PATHS = ("expression", "pose")
 
 
 class PayloadError(ValueError):
-    """Something the user gave cannot be used. The message says what was given, what was needed and what to do."""
+    """Something the user gave cannot be used; the message says what was needed and what to do."""
 
 
 def parse_fps(value: float | int | str | Fraction) -> Fraction:
-    """Frames per second as an exact fraction; 23.976, 29.97 and 59.94 become 24000/1001, 30000/1001, 60000/1001.
+    """Frames per second as an exact fraction; 29.97 becomes 30000/1001, 23.976 24000/1001.
 
     Raises:
         PayloadError: not a number, or outside 1 … 120.
@@ -55,7 +58,8 @@ def parse_fps(value: float | int | str | Fraction) -> Fraction:
 class Timeline:
     """The one clock of a graph: which video frame belongs to which moment of the sound.
 
-    `num_frames = ceil(num_samples · fps / sample_rate)`; frame i is centred at `(i + ½) / fps` seconds.
+    `num_frames = ceil(num_samples · fps / sample_rate)`; frame i is centred at `(i + ½) / fps`
+    seconds.
     """
 
     fps: Fraction
@@ -103,7 +107,7 @@ class Timeline:
 
 
 def frames_for(num_samples: int, sample_rate: int, fps: Fraction) -> int:
-    """`ceil(num_samples · fps / sample_rate)` in exact arithmetic, so that half an hour is exact too."""
+    """`ceil(num_samples · fps / sample_rate)` in exact arithmetic: half an hour is exact too."""
     return ceil(Fraction(num_samples) * fps / sample_rate)
 
 
@@ -131,7 +135,7 @@ class Portrait:
             _expect(self.mask, "the portrait's mask", tuple(self.image.shape[:2]), torch.float32)
         if float(self.interocular) < 1e-3:
             raise PayloadError(
-                "The outer eye corners (landmarks 36 and 45) fall on one point. Check the landmarks."
+                "The outer eye corners (landmarks 36, 45) fall on one point. Check the landmarks."
             )
 
     @property
@@ -161,7 +165,8 @@ class Speech:
         if name not in self.streams:
             raise PayloadError(
                 f"{needed_by} needs the speech stream '{name}'; this speech has"
-                f" {', '.join(self.streams) or 'none'}. Encode the sound with the matching speech encoder."
+                f" {', '.join(self.streams) or 'none'}. Encode the sound with the"
+                " matching speech encoder."
             )
         return self.streams[name]
 
@@ -188,10 +193,10 @@ class Keyframes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
-    """How the face moves, relative to the portrait: all zeros with scale 1 is the portrait as it is."""
+    """How the face moves relative to the portrait: zeros with scale 1 are the portrait as it is."""
 
     space: str  # "arkit52", "liveportrait" or "landmarks68"
-    values: Tensor  # [T, 52] weights 0 … 1, or [T, 21, 3], or [T, 68, 3] offsets (inter-ocular distances)
+    values: Tensor  # [T, 52] weights 0 … 1, [T, 21, 3], or [T, 68, 3] inter-ocular distances
     rotation: Tensor  # [T, 3] pitch, yaw, roll in degrees, on top of the portrait's own pose
     translation: Tensor  # [T, 3] inter-ocular distances
     scale: Tensor  # [T] factor, 1 = as in the portrait
@@ -225,9 +230,11 @@ class GuidedNoise:
 def _expect(
     tensor: Tensor, name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Raise PayloadError unless `tensor` is a finite CPU tensor of this dtype and shape (None: any size)."""
+    """Raise unless `tensor` is a finite CPU tensor of this dtype and shape (None: any size)."""
     fits = isinstance(tensor, Tensor) and tensor.ndim == len(shape)
-    if not fits or any(want not in (None, have) for want, have in zip(shape, tensor.shape)):
+    if not fits or any(
+        want not in (None, have) for want, have in zip(shape, tensor.shape, strict=True)
+    ):
         wanted = " × ".join("any" if size is None else str(size) for size in shape)
         given = " × ".join(map(str, getattr(tensor, "shape", ()))) or type(tensor).__name__
         raise PayloadError(f"{name[0].upper()}{name[1:]} must be {wanted}, but {given} was given.")
