@@ -1,0 +1,78 @@
+"""Rotations, similarity transforms and head pose. Everything here works on batches and in the axes of `payloads.py`.
+
+Source: Procrustes in closed form after Umeyama, "Least-squares estimation of transformation parameters" (1991), eq. 40–42.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LEFT_EYE_CORNER, RIGHT_EYE_CORNER = 45, 36  # outer corners, the person's own sides (iBUG 68)
+
+RIGID68 = (0, 16, 27, 28, 36, 39, 42, 45)
+"""Landmarks that hardly move with the face: temples, nose bridge, eye corners."""
+
+
+def procrustes(
+    points: Tensor, target: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The similarity that carries `points` onto `target` with the least squared error.
+
+    `target ≈ scale · rotation @ points + translation` for column vectors.
+
+    Args:
+        points: `[..., K, 3]`, at least three of them not on a line.
+        target: `[..., K, 3]`, any leading dimensions that broadcast with those of `points`.
+        weights: `[K]`, how much each point counts; all alike by default.
+
+    Returns:
+        Rotation `[..., 3, 3]` (proper, never a reflection), scale `[...]`, translation `[..., 3]`.
+    """
+    if weights is None:
+        weights = points.new_ones(points.shape[-2])
+    share = (weights / weights.sum())[:, None]
+    centre, target_centre = (share * points).sum(-2), (share * target).sum(-2)
+    source, goal = points - centre[..., None, :], target - target_centre[..., None, :]
+    covariance = (share * goal).mT @ source
+    u, singular, vh = torch.linalg.svd(covariance)
+    signs = torch.ones_like(singular)
+    signs[..., 2] = torch.sign(torch.linalg.det(u @ vh))
+    rotation = (u * signs[..., None, :]) @ vh
+    scale = (singular * signs).sum(-1) / (share * source.square()).sum((-2, -1))
+    translation = target_centre - scale[..., None] * (rotation @ centre[..., None])[..., 0]
+    return rotation, scale, translation
+
+
+def apply_similarity(
+    points: Tensor, rotation: Tensor, scale: Tensor, translation: Tensor
+) -> Tensor:
+    """`scale · rotation @ points + translation`, for points `[..., K, 3]`."""
+    return scale[..., None, None] * points @ rotation.mT + translation[..., None, :]
+
+
+def euler_to_matrix(degrees: Tensor) -> Tensor:
+    """`R = Rz(roll) · Ry(yaw) · Rx(pitch)` of `[..., 3]` pitch, yaw, roll in degrees → `[..., 3, 3]`."""
+    (sx, sy, sz), (cx, cy, cz) = (
+        torch.deg2rad(degrees).sin().unbind(-1),
+        torch.deg2rad(degrees).cos().unbind(-1),
+    )
+    rows = (
+        (cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx),
+        (sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx),
+        (-sy, cy * sx, cy * cx),
+    )
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def matrix_to_euler(rotation: Tensor) -> Tensor:
+    """Pitch, yaw, roll in degrees `[..., 3]` of rotation matrices `[..., 3, 3]`; yaw within ±90°."""
+    pitch = torch.atan2(rotation[..., 2, 1], rotation[..., 2, 2])
+    yaw = torch.asin((-rotation[..., 2, 0]).clamp(-1, 1))
+    roll = torch.atan2(rotation[..., 1, 0], rotation[..., 0, 0])
+    return torch.rad2deg(torch.stack([pitch, yaw, roll], -1))
+
+
+def interocular(landmarks: Tensor) -> Tensor:
+    """Distance between the outer eye corners in three dimensions, `[..., 68, 3]` → `[...]`."""
+    return (landmarks[..., LEFT_EYE_CORNER, :] - landmarks[..., RIGHT_EYE_CORNER, :]).norm(dim=-1)
