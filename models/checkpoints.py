@@ -126,13 +126,7 @@ def rename(state: StateDict, layout: formats.Format, label: str) -> StateDict:
     """Upstream's keys in our names; a rule of the format without a replacement drops the key."""
     renamed: StateDict = {}
     for key, value in state.items():
-        target: str | None = key
-        for pattern, replacement in layout.rename:
-            if replacement is None and re.search(pattern, target):
-                target = None
-                break
-            if replacement is not None:
-                target = re.sub(pattern, replacement, target)
+        target = _renamed(key, layout.rename)
         if target is None:
             continue
         if target in renamed:
@@ -140,6 +134,15 @@ def rename(state: StateDict, layout: formats.Format, label: str) -> StateDict:
         # Weights are stored in half precision; computing in it is the caller's decision.
         renamed[target] = value.float() if value.is_floating_point() else value
     return renamed
+
+
+def _renamed(key: str, rules: tuple[tuple[str, str | None], ...]) -> str | None:
+    for pattern, replacement in rules:
+        if replacement is not None:
+            key = re.sub(pattern, replacement, key)
+        elif re.search(pattern, key):
+            return None
+    return key
 
 
 def _check_fit(network: Mapping[str, Tensor], file: StateDict, label: str) -> None:
