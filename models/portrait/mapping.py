@@ -1,37 +1,89 @@
-"""Which of MediaPipe's 478 mesh points stands for which of the 68 landmarks (iBUG order).
+"""The two ways to name the points of a face: iBUG's 68 and MediaPipe's 478.
 
-Both sets name the same places of a face, except along the cheeks, where iBUG's points slide along the visible outline and
-MediaPipe's stay on the skin: there the table takes mesh points that divide the jaw line evenly.
+iBUG's 68 (Sagonas et al. 2013) are what the field's models speak; MediaPipe's mesh is what most detectors and renderers
+give and want. "Right" and "left" are the person's own, so the right eye is on the left of the picture.
 """
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from pathlib import Path
+
+import torch
 from torch import Tensor
 
-# Each group from the left to the right of the picture, as iBUG counts.
-_JAW = (127, 234, 93, 132, 58, 136, 149, 148, 152, 377, 378, 365, 288, 361, 323, 454, 356)
-_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
-_NOSE = (168, 197, 5, 4, 98, 97, 2, 326, 327)
-_EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
-_OUTER_LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)
-_INNER_LIPS = (78, 81, 13, 311, 308, 402, 14, 178)
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
-MEDIAPIPE_TO_68 = _JAW + _BROWS + _NOSE + _EYES + _OUTER_LIPS + _INNER_LIPS
-"""The mesh point behind landmark i is `MEDIAPIPE_TO_68[i]`."""
+JAW = tuple(range(17))  # from the right ear over the chin (8) to the left ear
+RIGHT_BROW = tuple(range(17, 22))
+LEFT_BROW = tuple(range(22, 27))
+NOSE_BRIDGE = tuple(range(27, 31))  # from between the eyes to the tip (30)
+NOSE_BASE = tuple(range(31, 36))
+RIGHT_EYE = tuple(range(36, 42))  # outer corner, two above, inner corner, two below
+LEFT_EYE = tuple(range(42, 48))  # inner corner, two above, outer corner, two below
+OUTER_LIPS = tuple(range(48, 60))  # right corner (48), upper edge, left corner (54), lower edge
+INNER_LIPS = tuple(range(60, 68))  # right corner (60), upper edge, left corner (64), lower edge
+REGIONS = {
+    "jaw": JAW,
+    "right_brow": RIGHT_BROW,
+    "left_brow": LEFT_BROW,
+    "nose": NOSE_BRIDGE + NOSE_BASE,
+    "right_eye": RIGHT_EYE,
+    "left_eye": LEFT_EYE,
+    "outer_lips": OUTER_LIPS,
+    "inner_lips": INNER_LIPS,
+}
+RIGID = (*NOSE_BRIDGE, *NOSE_BASE, 36, 39, 42, 45)  # hardly moved by speech and expression
 
-MIRROR_68 = (
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *range(27, 31),
-    *range(35, 30, -1),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
-    *(64, 63, 62, 61, 60, 67, 66, 65),
+# For each of the 68 the vertex of the mesh that lies closest to where iBUG's annotators put it. The ends of the jaw and
+# the contours are spaced like iBUG's mean shape, and the list is symmetric under `MIRROR_68`.
+# fmt: off
+MEDIAPIPE_TO_68 = (
+    127, 234, 132, 58, 172, 136, 150, 176, 152, 400, 379, 365, 397, 288, 361, 454, 356,  # jaw
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
+    168, 197, 5, 4, 98, 97, 2, 326, 327,  # nose
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyes
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
+    78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
 )
+MIRROR_68 = (
+    16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+    26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
+    27, 28, 29, 30, 35, 34, 33, 32, 31,
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,
+    64, 63, 62, 61, 60, 67, 66, 65,
+)
+# fmt: on
+"""`points[..., MIRROR_68, :]` with x negated is the face seen in a mirror, in iBUG's order again."""
 
-"""Landmark i of a mirrored face is landmark `MIRROR_68[i]` of the face."""
 
-
-def to_68(dense: Tensor) -> Tensor:
-    """The 68 landmarks `[..., 68, C]` among mesh points `[..., 478, C]` (468 will do)."""
+def sparse_from_dense(dense: Tensor) -> Tensor:
+    """The 68 landmarks `[..., 68, C]` of a mesh `[..., 478, C]`."""
     return dense[..., list(MEDIAPIPE_TO_68), :]
+
+
+def mean_face() -> Tensor:
+    """The mean neutral face as a mesh, `[478, 3]` float32: frontal and symmetric, x right, y down, z away.
+
+    The unit is the inter-ocular distance, the origin lies midway between the outer eye corners. Numbers in
+    `assets/mean_face.json`, averaged over tracked speakers.
+    """
+    return _mean_face()[0].clone()
+
+
+def mean_landmarks() -> Tensor:
+    """The mean neutral face as 68 landmarks, `[68, 3]` float32, in the frame and unit of `mean_face`."""
+    return sparse_from_dense(_mean_face()[0])
+
+
+def mirror_478() -> Tensor:
+    """For each vertex of the mesh the index of the one across the face, `[478]` int64."""
+    return _mean_face()[1].clone()
+
+
+@cache
+def _mean_face() -> tuple[Tensor, Tensor]:
+    stored = json.loads((ASSETS / "mean_face.json").read_text(encoding="utf-8"))
+    return torch.tensor(stored["points"], dtype=torch.float32), torch.tensor(stored["mirror"])
