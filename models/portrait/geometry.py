@@ -1,6 +1,7 @@
-"""Rotations, similarity transforms and head pose. Everything here works on batches and in the axes of `payloads.py`.
+"""Rotations, similarity transforms and head pose, in the axes of `payloads.py` and for any batch.
 
-Source: Procrustes in closed form after Umeyama, "Least-squares estimation of transformation parameters" (1991), eq. 40–42.
+Source of the closed form: Umeyama, "Least-squares estimation of transformation parameters" (1991),
+equations 40 to 42.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def apply_similarity(
 
 
 def euler_to_matrix(degrees: Tensor) -> Tensor:
-    """`R = Rz(roll) · Ry(yaw) · Rx(pitch)` of `[..., 3]` pitch, yaw, roll in degrees → `[..., 3, 3]`."""
+    """`Rz(roll)·Ry(yaw)·Rx(pitch)` of pitch, yaw, roll in degrees, `[..., 3]` → `[..., 3, 3]`."""
     (sx, sy, sz), (cx, cy, cz) = (
         torch.deg2rad(degrees).sin().unbind(-1),
         torch.deg2rad(degrees).cos().unbind(-1),
@@ -66,7 +67,7 @@ def euler_to_matrix(degrees: Tensor) -> Tensor:
 
 
 def matrix_to_euler(rotation: Tensor) -> Tensor:
-    """Pitch, yaw, roll in degrees `[..., 3]` of rotation matrices `[..., 3, 3]`; yaw within ±90°."""
+    """Pitch, yaw, roll in degrees of rotations `[..., 3, 3]` → `[..., 3]`; yaw within ±90°."""
     pitch = torch.atan2(rotation[..., 2, 1], rotation[..., 2, 2])
     yaw = torch.asin((-rotation[..., 2, 0]).clamp(-1, 1))
     roll = torch.atan2(rotation[..., 1, 0], rotation[..., 0, 0])
