@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEFT_EYE_CORNER, RIGHT_EYE_CORNER = 45, 36  # outer corners, the person's own sides (iBUG 68)
+from .mapping import mean_landmarks
 
-RIGID68 = (0, 16, 27, 28, 36, 39, 42, 45)
-"""Landmarks that hardly move with the face: temples, nose bridge, eye corners."""
+LEFT_EYE_CORNER, RIGHT_EYE_CORNER = 45, 36  # outer corners, the person's own sides (iBUG 68)
 
 
 def procrustes(
@@ -77,3 +76,40 @@ def matrix_to_euler(rotation: Tensor) -> Tensor:
 def interocular(landmarks: Tensor) -> Tensor:
     """Distance between the outer eye corners in three dimensions, `[..., 68, 3]` → `[...]`."""
     return (landmarks[..., LEFT_EYE_CORNER, :] - landmarks[..., RIGHT_EYE_CORNER, :]).norm(dim=-1)
+
+
+def head_pose(landmarks: Tensor) -> Tensor:
+    """Pitch, yaw, roll in degrees `[..., 3]` of `[..., 68, 3]`: how the mean face turns to fit.
+
+    Zero is a face that looks straight at the viewer. Only points that expression leaves alone
+    count (`RIGID68` and the nose).
+    """
+    mean = mean_landmarks().to(landmarks)
+    rotation, _, _ = procrustes(mean[_POSE_POINTS], landmarks[..., _POSE_POINTS, :])
+    return matrix_to_euler(rotation)
+
+
+def lift_landmarks(points: Tensor) -> Tensor:
+    """Flat landmarks `[68, 2]` (pixels) with the depth of the posed mean face: `[68, 3]`.
+
+    x and y stay as they are; z is that of the mean face under scaled orthographic projection. The
+    pose starts from the best affine camera and is refined by turns with the depth, as in POSIT
+    (DeMenthon & Davis 1995). Only points that expression leaves alone decide on the pose.
+    """
+    mean = mean_landmarks().to(points)
+    rigid, flat = mean[_POSE_POINTS], points[_POSE_POINTS]
+    rotation = _affine_camera(rigid, flat)
+    depth = interocular(mean) * (points[45] - points[36]).norm() * (rigid @ rotation[2])
+    for _ in range(20):
+        rotation, scale, shift = procrustes(rigid, torch.cat([flat, depth[:, None]], -1))
+        depth = apply_similarity(rigid, rotation, scale, shift)[:, 2]
+    posed = apply_similarity(mean, rotation, scale, shift)
+    return torch.cat([points, posed[:, 2:]], -1)
+
+
+def _affine_camera(points: Tensor, flat: Tensor) -> Tensor:
+    """The rotation nearest to the 2 × 3 matrix that best projects `points` onto `flat`."""
+    camera = torch.linalg.lstsq(points - points.mean(0), flat - flat.mean(0)).solution.mT
+    u, _, vh = torch.linalg.svd(camera, full_matrices=False)
+    right, down = u @ vh
+    return torch.stack([right, down, torch.linalg.cross(right, down)])
