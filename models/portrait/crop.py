@@ -130,7 +130,7 @@ def extract_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
 
 
 def sampling_grid(affine: Tensor, size: tuple[int, int], source_size: tuple[int, int]) -> Tensor:
-    """The grid `[H, W, 2]` float64 with which `grid_sample` (align_corners=False) applies an affine.
+    """The grid `[H, W, 2]` float64 that makes `grid_sample` (align_corners=False) apply an affine.
 
     Args:
         affine: `[3, 3]`, pixels of the result → pixels of the source.

@@ -13,6 +13,11 @@ from .mapping import mean_landmarks
 
 LEFT_EYE_CORNER, RIGHT_EYE_CORNER = 45, 36  # outer corners, the person's own sides (iBUG 68)
 
+RIGID68 = (0, 16, 27, 28, 36, 39, 42, 45)
+"""Landmarks that hardly move with the face: temples, nose bridge, eye corners."""
+
+_POSE_POINTS = [*RIGID68, *range(29, 36)]  # the rest of the nose gives pitch and yaw a lever
+
 
 def procrustes(
     points: Tensor, target: Tensor, weights: Tensor | None = None

@@ -117,8 +117,8 @@ def _rescale(points: Tensor, measured: Any, size: tuple[int, int]) -> Tensor:
 def _host_faces(value: Mapping[str, Any], size: tuple[int, int]) -> list[Face]:
     """Faces of the first frame of the host's FACE_LANDMARKS.
 
-    Its `landmarks_xy` are pixels; its `landmarks_3d` are in the detector's own 192-pixel crop, which
-    may be rotated. The crop's scale brings its z to pixels.
+    Its `landmarks_xy` are pixels; its `landmarks_3d` live in the detector's own crop, which may be
+    rotated. The crop's scale brings its z to pixels.
     """
     frames = value["frames"]
     faces = frames[0] if frames else []

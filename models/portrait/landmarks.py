@@ -1,7 +1,7 @@
 """Where the faces of a picture are: from the user's numbers, from MediaPipe, from face-alignment.
 
-The sources are asked in that order, and the first one that finds a face is used. Whatever a detector
-says is held against the mean face before anybody relies on it.
+The sources are asked in that order, and the first one that finds a face is used. Whatever a
+detector says is held against the mean face before anybody relies on it.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def _given_faces(landmarks: LandmarkSource, size: tuple[int, int]) -> list[Face]
         problem = implausible(face, size)
         if problem:
             raise PayloadError(
-                f"Face {number} of {len(faces)} in the landmarks {problem}. Check that they belong to"
-                " this picture and are in its pixels."
+                f"Face {number} of {len(faces)} in the landmarks {problem}. Check that they belong"
+                " to this picture and are in its pixels."
             )
     return faces
 

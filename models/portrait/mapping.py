@@ -35,7 +35,6 @@ REGIONS = {
     "outer_lips": OUTER_LIPS,
     "inner_lips": INNER_LIPS,
 }
-RIGID = (*NOSE_BRIDGE, *NOSE_BASE, 36, 39, 42, 45)  # hardly moved by speech and expression
 
 # For each of the 68 the vertex of the mesh that lies closest to where iBUG's annotators put it: on
 # lips and lids as far along the contour as in iBUG's mean shape, on the jaw at even steps (there

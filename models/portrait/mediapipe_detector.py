@@ -99,8 +99,10 @@ def _meshes(landmarker: Any, pixels: np.ndarray) -> list[np.ndarray]:
     )
     faces = landmarker.detect(picture).face_landmarks
     to_pixels = np.array([width, height, width], dtype=np.float32)  # its z is in picture widths
+    corner = np.array([0.5, 0.5, 0.0], dtype=np.float32)  # it counts from the corner of the picture
     return [
-        np.array([[p.x, p.y, p.z] for p in face], dtype=np.float32) * to_pixels for face in faces
+        np.array([[p.x, p.y, p.z] for p in face], dtype=np.float32) * to_pixels - corner
+        for face in faces
     ]
 
 
@@ -137,9 +139,9 @@ def _turn_back(mesh: np.ndarray, quarters: int, size: tuple[int, ...]) -> np.nda
     height, width = size
     x, y, z = mesh.T
     if quarters == 1:
-        x, y = width - y, x
+        x, y = width - 1 - y, x
     elif quarters == 2:
-        x, y = width - x, height - y
+        x, y = width - 1 - x, height - 1 - y
     else:
-        x, y = y, height - x
+        x, y = y, height - 1 - x
     return np.stack([x, y, z], -1)
