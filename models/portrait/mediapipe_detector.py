@@ -2,7 +2,9 @@
 
 Its detector looks at 128 × 128 pixels, so small faces in large pictures vanish. Where the whole
 picture shows no large face, overlapping tiles of a half, a third and a quarter of it are searched
-too; where nothing is found at all, the picture is turned by quarters.
+too; where nothing is found at all, the picture is turned by quarters. Each face is then measured
+again in several upright crops, half of them mirrored, and the median counts: in paintings and side
+views that moves lips and lids by 2 to 3 % of the inter-ocular distance, to where they belong.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import torch
 from torch import Tensor
 
 from ..payloads import PayloadError
+from .affine import extract_crop, square_crop
 from .face import Face
+from .mapping import mirror_478, to_68
 
 MAX_FACES = 32
 LARGE = 0.25  # of the picture's shorter side: a face like that is a portrait, no need for tiles
 MIN_TILE = 96  # pixels
+REFINING_SCALES = (1.7, 2.0, 2.4)  # sides of the crops, in sizes of the face
+REFINING_SIZE = 384  # pixels; the mesh network itself sees 256
 
 
 def detect(image: Tensor, face_landmarker: str | Path) -> list[Face]:
@@ -40,6 +46,7 @@ def detect(image: Tensor, face_landmarker: str | Path) -> list[Face]:
                 break
             turned = _search(landmarker, np.rot90(pixels, quarters))
             found = [_turn_back(points, quarters, pixels.shape[:2]) for points in turned]
+        found = [_refine(landmarker, image, mesh) for mesh in found]
     return [Face.from_points(torch.from_numpy(points)) for points in found]
 
 
@@ -88,6 +95,26 @@ def _search(landmarker: Any, pixels: np.ndarray) -> list[np.ndarray]:
                     if not any(_same(mesh, other) for other in found):
                         found.append(mesh)
     return found
+
+
+def _refine(landmarker: Any, image: Tensor, mesh: np.ndarray) -> np.ndarray:
+    """The median of what is seen in upright crops around a face, or `mesh` where that is nothing."""
+    seen = []
+    for scale in REFINING_SCALES:
+        crop = square_crop(to_68(torch.from_numpy(mesh)), scale=scale, size=REFINING_SIZE)
+        cut = (extract_crop(image, crop, REFINING_SIZE) * 255).round().byte()
+        back = torch.linalg.inv(crop).numpy()
+        for mirrored in (False, True):
+            pixels = (cut.flip(1) if mirrored else cut).numpy()
+            for points in _meshes(landmarker, pixels):
+                if mirrored:
+                    points = points[mirror_478().numpy()]
+                    points[:, 0] = REFINING_SIZE - 1 - points[:, 0]
+                points[:, :2] = points[:, :2] @ back[:2, :2].T + back[:2, 2]
+                points[:, 2] *= np.sqrt(np.linalg.det(back[:2, :2]))
+                if _same(points, mesh):
+                    seen.append(points)
+    return np.median(seen, axis=0) if seen else mesh
 
 
 def _meshes(landmarker: Any, pixels: np.ndarray) -> list[np.ndarray]:
