@@ -57,12 +57,11 @@ def extract_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
     Returns:
         `[size, size, 3]` float32 in 0 … 1, on the image's device.
     """
-    pixels = image.movedim(-1, 0)[None].float() / (255 if image.dtype == torch.uint8 else 1)
     affine = crop.to(torch.float64)
-    shrink = 1 / float(
-        torch.linalg.det(affine[:2, :2]).abs().sqrt()
-    )  # source pixels per crop pixel
-    if shrink > 1:
+    region, affine = _around(image, affine, size)
+    pixels = region.movedim(-1, 0)[None].float() / (255 if image.dtype == torch.uint8 else 1)
+    shrink = 1 / float(torch.linalg.det(affine[:2, :2]).abs().sqrt())
+    if shrink > 1:  # source pixels per crop pixel
         pixels, affine = _reduce(pixels, affine, shrink)
     height, width = pixels.shape[-2:]
     grid = sampling_grid(torch.linalg.inv(affine), (size, size), (height, width)).to(pixels)
@@ -94,3 +93,17 @@ def _reduce(pixels: Tensor, affine: Tensor, shrink: float) -> tuple[Tensor, Tens
         [[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]], dtype=torch.float64
     )
     return reduced, affine @ restore
+
+
+def _around(image: Tensor, affine: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The part of a picture that a crop can see, with a margin, and the affine from that part."""
+    ends = affine.new_tensor([[0, 0, 1], [0, size, 1], [size, 0, 1], [size, size, 1]])
+    corners = (ends @ torch.linalg.inv(affine).T)[:, :2]
+    margin = 8 / float(torch.linalg.det(affine[:2, :2]).abs().sqrt()) + 2
+    limit = affine.new_tensor([image.shape[1], image.shape[0]])
+    low = (corners.amin(0) - margin).floor().clamp(min=0).minimum(limit - 1)
+    high = (corners.amax(0) + margin).ceil().maximum(low + 1).minimum(limit)
+    (left, top), (right, bottom) = low.long().tolist(), high.long().tolist()
+    shift = torch.eye(3, dtype=torch.float64)
+    shift[:2, 2] = low
+    return image[top:bottom, left:right], affine @ shift

@@ -98,7 +98,7 @@ def _search(landmarker: Any, pixels: np.ndarray) -> list[np.ndarray]:
 
 
 def _refine(landmarker: Any, image: Tensor, mesh: np.ndarray) -> np.ndarray:
-    """The median of what is seen in upright crops around a face, or `mesh` where that is nothing."""
+    """The median of what is seen in upright crops around a face; `mesh` where that is nothing."""
     seen = []
     for scale in REFINING_SCALES:
         crop = square_crop(to_68(torch.from_numpy(mesh)), scale=scale, size=REFINING_SIZE)
