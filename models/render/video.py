@@ -48,11 +48,11 @@ def check_output(path: str | Path) -> Path:
 
 def check_writable(path: Path) -> None:
     """Raise PayloadError unless a file can be made at `path`; nothing is left there."""
-    if path.is_dir():
-        raise PayloadError(f"'{path}' is a folder. Give the name of a file.")
-    if not path.parent.is_dir():
-        raise PayloadError(f"The folder '{path.parent}' does not exist. Create it first.")
     try:
+        if path.is_dir():
+            raise PayloadError(f"'{path}' is a folder. Give the name of a file.")
+        if not path.parent.is_dir():
+            raise PayloadError(f"The folder '{path.parent}' does not exist. Create it first.")
         _temporary_beside(path).unlink()
     except OSError as error:
         raise PayloadError(
@@ -61,7 +61,7 @@ def check_writable(path: Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
-    temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:32]}-{uuid4().hex[:8]}.part{path.suffix}")
     temporary.open("xb").close()
     return temporary
 

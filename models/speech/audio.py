@@ -31,6 +31,7 @@ CHUNK = 65536  # samples handed on at a time, 1.5 s at 44.1 kHz
 ZERO_CROSSINGS = 16
 PASSBAND = 0.93
 KAISER_BETA = 8.0
+PLANES = 8  # PyAV reads beyond its array where a frame has as many planes as FFmpeg has pointers
 GROUP = 64  # outputs that one matrix product makes
 
 
@@ -300,9 +301,14 @@ def _expected_seconds(path: Path) -> int:
 
 def _as_float(frame: Any) -> Tensor:
     """Samples of a decoded frame, `[C, S]` float32, ±1."""
+    import av
+
+    channels = len(frame.layout.channels)
+    if frame.format.is_planar and channels >= PLANES:
+        frame = av.AudioResampler(format="flt").resample(frame)[0]
     values = torch.from_numpy(frame.to_ndarray())
     if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
+        values = values.reshape(-1, channels).T
     if values.dtype == torch.uint8:
         return (values.float() - 128) / 128
     if not values.is_floating_point():
