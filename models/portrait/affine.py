@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 CROP_SIZE = 512  # pixels
 CROP_SCALE = 2.3  # side of the crop in face sizes, LivePortrait's default
+OVERSAMPLING = 1.5  # how far one sample may stride, pixels: at 1 fine detail blurs, at 2 it aliases
 
 
 def square_crop(
@@ -61,11 +62,13 @@ def extract_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
     region, affine = _around(image, affine, size)
     pixels = region.movedim(-1, 0)[None].float() / (255 if image.dtype == torch.uint8 else 1)
     shrink = 1 / float(torch.linalg.det(affine[:2, :2]).abs().sqrt())
-    if shrink > 1:  # source pixels per crop pixel
-        pixels, affine = _reduce(pixels, affine, shrink)
+    if shrink > OVERSAMPLING:  # source pixels per crop pixel
+        pixels, affine = _reduce(pixels, affine, shrink / OVERSAMPLING)
     height, width = pixels.shape[-2:]
     grid = sampling_grid(torch.linalg.inv(affine), (size, size), (height, width)).to(pixels)
-    cut = F.grid_sample(pixels, grid[None], padding_mode="border", align_corners=False)
+    cut = F.grid_sample(
+        pixels, grid[None], mode="bicubic", padding_mode="border", align_corners=False
+    )
     return cut[0].movedim(0, -1).clamp(0, 1)
 
 
@@ -77,14 +80,19 @@ def sampling_grid(affine: Tensor, size: tuple[int, int], source_size: tuple[int,
         size: height and width of the result.
         source_size: height and width of the source.
     """
-    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
-    points = torch.stack([x, y, torch.ones_like(x)], -1) @ affine[:2].T
     height, width = source_size
+    points = mapped_pixels(affine, size)
     return (2 * points + 1) / points.new_tensor([width, height]) - 1
 
 
+def mapped_pixels(affine: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where `affine` `[3, 3]` takes the pixels of a picture of `size` (height, width), `[H, W, 2]`."""
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], -1) @ affine[:2].T
+
+
 def _reduce(pixels: Tensor, affine: Tensor, shrink: float) -> tuple[Tensor, Tensor]:
-    """Shrink the picture with antialiasing first, so that one sample per crop pixel is enough."""
+    """Shrink the picture with antialiasing, so that one sample per crop pixel is enough."""
     height, width = pixels.shape[-2:]
     small = (max(1, round(height / shrink)), max(1, round(width / shrink)))
     reduced = F.interpolate(pixels, small, mode="bicubic", antialias=True, align_corners=False)

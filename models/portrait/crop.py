@@ -23,7 +23,7 @@ def prepare_portrait(
     crop_scale: float = CROP_SCALE,
     mask: Tensor | None = None,
     allow_download: bool = False,
-    device: str = "cpu",
+    picture: str = "image 1 of 1",
 ) -> Portrait:
     """Find a face and describe it: landmarks, box, square crop, head pose.
 
@@ -35,7 +35,7 @@ def prepare_portrait(
         crop_scale: side of the crop in sizes of the face (forehead to chin, or its width).
         mask: `[H, W]` float32, 1 where the face may change, 0 where the picture must stay.
         allow_download: whether face-alignment may fetch its weights (`find_faces`).
-        device: where face-alignment computes.
+        picture: what to call the picture in errors.
 
     Raises:
         NoFaceError: no face in the picture.
@@ -50,7 +50,7 @@ def prepare_portrait(
         landmarks=landmarks,
         face_landmarker=face_landmarker,
         allow_download=allow_download,
-        device=device,
+        picture=picture,
     )
     face = choose_face(faces, face_index)
     pitch, yaw, roll = head_pose(face.landmarks).tolist()

@@ -19,7 +19,7 @@ from ..payloads import PayloadError
 from .face import Face
 
 
-def detect(image: Tensor, *, device: str = "cpu", allow_download: bool = False) -> list[Face]:
+def detect(image: Tensor, *, allow_download: bool = False) -> list[Face]:
     """All faces that face-alignment sees in `image` `[H, W, 3]` uint8, in no order.
 
     Raises:
@@ -29,7 +29,7 @@ def detect(image: Tensor, *, device: str = "cpu", allow_download: bool = False) 
         raise PayloadError(f"face-alignment lacks its weights: put {where_files_belong()}.")
     import face_alignment
 
-    options = {"device": device, "flip_input": True, "compile": False}
+    options = {"device": "cpu", "compile": False}
     known = inspect.signature(face_alignment.FaceAlignment).parameters  # older ones lack `compile`
     try:
         network = face_alignment.FaceAlignment(

@@ -29,7 +29,6 @@ def find_faces(
     landmarks: LandmarkSource | None = None,
     face_landmarker: str | Path | None = None,
     allow_download: bool = False,
-    device: str = "cpu",
     picture: str = "image 1 of 1",
 ) -> list[Face]:
     """All faces of a picture, the largest first.
@@ -40,7 +39,6 @@ def find_faces(
             FACE_LANDMARKS. Used as given: no detector runs.
         face_landmarker: MediaPipe's `face_landmarker.task`.
         allow_download: whether face-alignment may fetch its weights where they are absent.
-        device: where face-alignment computes.
         picture: what to call the picture in errors.
 
     Raises:
@@ -57,7 +55,7 @@ def find_faces(
         faces = mediapipe_detector.detect(image, face_landmarker)
     if not faces and (allow_download or not face_alignment_detector.missing_files()):
         asked.append("face-alignment")
-        faces = face_alignment_detector.detect(image, device=device, allow_download=allow_download)
+        faces = face_alignment_detector.detect(image, allow_download=allow_download)
     if not asked:
         raise PayloadError(
             "Nothing here can look for faces. Give landmarks (a JSON file, or FACE_LANDMARKS in the"

@@ -79,12 +79,18 @@ def mean_landmarks() -> Tensor:
     return to_68(_mean_face()[0])
 
 
+def open_face() -> Tensor:
+    """The mean face with mouth and eyes wide open, `[478, 3]`, in the frame of `mean_face`."""
+    return _mean_face()[2].clone()
+
+
 def mirror_478() -> Tensor:
     """For each point of the mesh the index of the one across the face, `[478]` int64."""
     return _mean_face()[1].clone()
 
 
 @cache
-def _mean_face() -> tuple[Tensor, Tensor]:
+def _mean_face() -> tuple[Tensor, Tensor, Tensor]:
     stored = json.loads((ASSETS / "mean_face.json").read_text(encoding="utf-8"))
-    return torch.tensor(stored["points"], dtype=torch.float32), torch.tensor(stored["mirror"])
+    closed, opened = (torch.tensor(stored[name]).float() for name in ("points", "open"))
+    return closed, torch.tensor(stored["mirror"]), opened
