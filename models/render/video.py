@@ -138,6 +138,7 @@ class VideoWriter:
 
     def _write_frame(self, pixels: np.ndarray) -> None:
         import av
+        from av.video.reformatter import ColorRange, Colorspace
 
         if self.frames_written == self.timeline.num_frames:
             raise PayloadError(f"The video has {self.timeline.num_frames} frames; more were given.")
@@ -147,9 +148,9 @@ class VideoWriter:
         frame = self.converter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
             format="yuv420p",
-            dst_colorspace="ITU709",
-            src_color_range="JPEG",
-            dst_color_range="MPEG",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
         )
         frame.pts, frame.time_base = self.frames_written, 1 / self.timeline.fps
         self.container.mux(self.picture.encode(frame))
