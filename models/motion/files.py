@@ -5,8 +5,8 @@ JSON: `{"format": "soliloquy-motion", "version": 1, "fps": [num, den], "num_fram
 "scale": [T]}` and, where asked for, `"landmarks68": [T][68][3]`, the rig on the mean face.
 
 CSV: one row per frame with the columns frame, seconds, the 52 names, pitch, yaw, roll (degrees),
-tx, ty, tz (inter-ocular distances), scale. Tables of other programs are read too, with ARKit's names
-in any order and any capitals, such as Live Link Face's.
+tx, ty, tz (inter-ocular distances), scale. Tables of other programs are read too, with ARKit's
+names in any order and any capitals, such as Live Link Face's.
 """
 
 from __future__ import annotations
