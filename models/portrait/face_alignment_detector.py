@@ -36,7 +36,7 @@ def detect(image: Tensor, *, allow_download: bool = False) -> list[Face]:
             face_alignment.LandmarksType.TWO_HALF_D,
             **{name: value for name, value in options.items() if name in known},
         )
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # a foreign file and a foreign package: anything may come
         raise PayloadError(
             f"face-alignment cannot open or fetch its weights in {_folder()}: {error}"
         ) from None
