@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from .models.payloads import Portrait, Timeline
+    from .models.payloads import Motion, Portrait
     from .models.pipeline import Settings
 
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -148,11 +148,11 @@ def _animate(options: argparse.Namespace, portrait: Portrait) -> None:
 
     started = time.monotonic()
     with ProgressBar() as bar:
-        timeline = speak(
+        motion = speak(
             portrait, options.audio, options.output, settings(options), on_progress=bar.update
         )
     height, width = portrait.size
-    _conclude(options.output, timeline, time.monotonic() - started, f", {width}×{height}")
+    _conclude(options.output, motion, time.monotonic() - started, f", {width}×{height}")
 
 
 def run_motion(options: argparse.Namespace) -> None:
@@ -166,7 +166,7 @@ def run_motion(options: argparse.Namespace) -> None:
     with ProgressBar() as bar:
         _, motion = perform(options.audio, settings(options), on_progress=bar.update)
     write_motion(motion, options.output, landmarks=options.landmarks)
-    _conclude(options.output, motion.timeline, time.monotonic() - started)
+    _conclude(options.output, motion, time.monotonic() - started)
 
 
 def run_contact_sheet(options: argparse.Namespace) -> None:
@@ -227,7 +227,7 @@ def portrait_of(image: Any, options: argparse.Namespace) -> Portrait:
         landmarks=options.landmarks,
         face_landmarker=options.face_landmarker,
         face_index=options.face_index,
-        allow_download=True,
+        allow_download=options.face_landmarker is None,
     )
     if portrait.num_faces > 1:
         print(
@@ -246,7 +246,10 @@ def settings(options: argparse.Namespace) -> Settings:
     return Settings(**chosen, fps=options.fps, seed=options.seed, device=options.device)
 
 
-def _conclude(output: str, timeline: Timeline, seconds: float, size: str = "") -> None:
+def _conclude(output: str, motion: Motion, seconds: float, size: str = "") -> None:
+    for note in motion.notes:
+        print(note, file=sys.stderr)
+    timeline = motion.timeline
     print(
         f"{output}: {timeline.seconds:.2f} s, {timeline.num_frames} frames at"
         f" {float(timeline.fps):.6g} fps{size}, made in {seconds:.1f} s"
@@ -270,8 +273,9 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end_line()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or self.live:
+            self._end_line()
 
     def update(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of `stage` are behind us."""

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 from . import formats
 from .motion.spaces import convert
-from .payloads import Motion, PayloadError, Portrait, Timeline, parse_fps
+from .payloads import Motion, PayloadError, Portrait, parse_fps
 from .speech.audio import MODEL_RATE, Sound, read_sound
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total), called often
@@ -51,8 +51,8 @@ def speak(
     settings: Settings = DEFAULTS,
     *,
     on_progress: Progress | None = None,
-) -> Timeline:
-    """A portrait and a sound become a video.
+) -> Motion:
+    """A portrait and a sound become a video; what is returned is how the face moves in it.
 
     Args:
         portrait: from `prepare_portrait`.
@@ -72,7 +72,7 @@ def speak(
     formats.find_system("render", settings.renderer)  # a wrong name should not cost a minute
     heard, motion = perform(sound, settings, portrait=portrait, on_progress=on_progress)
     film(portrait, motion, output, settings, sound=heard, on_progress=on_progress)
-    return motion.timeline
+    return motion
 
 
 @torch.no_grad()
@@ -98,6 +98,9 @@ def perform(
     del waveform, encoder  # the longest and the largest thing here, of no more use
     model = system.load(device=device)
     motion = model.sample(speech, portrait, seed=settings.seed, on_step=report(SAMPLING))
+    if heard.damaged:
+        note = f"{heard.damaged} damaged pieces of '{heard.path.name}' were left out."
+        motion = replace(motion, notes=(*motion.notes, note))
     return heard, motion
 
 
@@ -142,7 +145,7 @@ def choose_device(name: str = "auto") -> str:
         found = accelerator is not None and accelerator.is_available()
         return accelerator.current_accelerator().type if found else "cpu"
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise PayloadError(
             f"The device '{name}' cannot be used here. Give 'auto' or 'cpu'."
