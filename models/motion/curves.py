@@ -89,8 +89,8 @@ def draw_curves(
     each = (height - TOP - BOTTOM - BETWEEN * (len(panels) - 1)) / len(panels)
     for index, panel in enumerate(panels):
         top = TOP + index * (each + BETWEEN)
-        corners = (value * FINER for value in (LEFT, top, width - RIGHT, top + each))
-        area = Area(*corners, motion.timeline.seconds, panel.low, panel.high)
+        x0, y0, x1, y1 = (value * FINER for value in (LEFT, top, width - RIGHT, top + each))
+        area = Area(x0, y0, x1, y1, motion.timeline.seconds, panel.low, panel.high)
         if index == 0 and waveform is not None:
             _draw_sound(pen, area, waveform)
         _draw_grid(pen, area, panel, last=index == len(panels) - 1)
