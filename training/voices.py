@@ -66,8 +66,8 @@ FLITE = tuple(
 # espeak-ng: language tag of the engine -> language of the sentences.
 ESPEAK_LANGUAGES = """
     en-us=en en-gb=en en-gb-x-rp=en en-gb-scotland=en en-029=en de=de fr-fr=fr es=es
-    es-419=es it=it pt=pt pt-br=pt ru=ru pl=pl nl=nl sv=sv tr=tr hi=hi ar=ar ja=ja cmn-latn-
-    pinyin=zh cs=cs fi=fi ca=ca ko=ko el=el
+    es-419=es it=it pt=pt pt-br=pt ru=ru pl=pl nl=nl sv=sv tr=tr hi=hi ar=ar ja=ja
+    cmn-latn-pinyin=zh cs=cs fi=fi ca=ca ko=ko el=el
 """
 ESPEAK_VARIANTS = """
     m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 croak Andy Annie Denis
