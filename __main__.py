@@ -88,6 +88,9 @@ def command_line() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed and memory, or length and sync")
     bench.add_argument("benchmark", choices=BENCHMARKS)
     bench.add_argument("--json", metavar="FILE", help="write the numbers to a file, too")
+    bench.add_argument(
+        "--longest", type=int, metavar="S", help="length: the longest sound, seconds (1800)"
+    )
     bench.set_defaults(run=run_bench)
     return parser
 
@@ -192,7 +195,10 @@ def run_bench(options: argparse.Namespace) -> None:
 
     if options.json:
         _check_output(options.json, ".json")
-    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure()
+    limit = (
+        {"longest": options.longest} if options.longest and options.benchmark == "length" else {}
+    )
+    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure(**limit)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

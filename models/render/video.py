@@ -101,10 +101,11 @@ class VideoWriter:
         self.temporary = _temporary_beside(self.path)
         self.container: Any = None
         try:
-            # The index goes to the front, so that a browser can start before it has the whole file.
-            self.container = av.open(
-                str(self.temporary), "w", format="mp4", options={"movflags": "faststart"}
-            )
+            # The index goes to the front, so that a browser can start before it has the whole file;
+            # its clock counts samples, where the default of a millisecond would round the lengths.
+            clock = str(_aac_rate(self.timeline.sample_rate))
+            options = {"movflags": "faststart", "movie_timescale": clock}
+            self.container = av.open(str(self.temporary), "w", format="mp4", options=options)
             self.picture = self._add_picture()
             self.converter = av.video.reformatter.VideoReformatter()
             self.track = (
