@@ -138,7 +138,7 @@ def _write_json(motion: Motion, file: TextIO, landmarks: bool) -> None:
         "space": "arkit52",
         "names": list(ARKIT52),
     }
-    file.write(json.dumps(head, indent=1)[:-2])
+    file.write("{\n " + ",\n ".join(f'"{key}": {json.dumps(item)}' for key, item in head.items()))
     curves: dict[str, Iterable[Tensor]] = {
         "weights": motion.values.split(BLOCK),
         "rotation_deg": motion.rotation.split(BLOCK),
