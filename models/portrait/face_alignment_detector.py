@@ -9,8 +9,7 @@ download nothing is started.
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
-from urllib.parse import urlparse
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ def missing_files() -> list[str]:
 
 
 def where_files_belong() -> str:
-    """ "FILE (ADDRESS) and FILE (ADDRESS) into FOLDER", for what is missing."""
+    """What is missing, in words: `FILE (ADDRESS) and FILE (ADDRESS) into FOLDER`."""
     addresses = _addresses()
     names = " and ".join(f"{name} ({addresses[name]})" for name in missing_files())
     return f"{names} into {_folder()}"
@@ -68,4 +67,4 @@ def _addresses() -> dict[str, str]:
 
     networks = getattr(api, "default_model_urls", api.models_urls)
     addresses = (sfd_detector.models_urls["s3fd"], networks["3DFAN-4"])
-    return {Path(urlparse(address).path).name: address for address in addresses}
+    return {PurePosixPath(address).name: address for address in addresses}
