@@ -26,10 +26,11 @@ def test_other_numbers_of_points_are_refused(shape):
         Face.from_points(torch.zeros(shape))
 
 
-def test_landmarks_that_are_not_finite_are_refused():
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
+def test_landmarks_that_are_no_pixels_are_refused(value):
     spoiled = to_68(MESH)
-    spoiled[3, 1] = float("nan")
-    with pytest.raises(PayloadError, match="NaN"):
+    spoiled[3, 1] = value
+    with pytest.raises(PayloadError, match="NaN, infinite values or numbers too large"):
         Face.from_points(spoiled)
 
 
@@ -50,6 +51,17 @@ def test_what_is_no_face_is_found_out():
     assert "not shaped like a face" in implausible(noise, SIZE)
     upside_down_order = Face.from_points(to_68(MESH).flip(0))
     assert "not shaped like a face" in implausible(upside_down_order, SIZE)
+
+
+def test_left_and_right_may_not_be_swapped():
+    swapped = to_68(MESH) * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([600.0, 0.0, 0.0])
+    assert "swapped" in implausible(Face.from_points(swapped[:, :2]), SIZE)
+
+
+def test_points_on_one_spot_or_one_line_are_no_face():
+    line = torch.linspace(0, 200, 68)[:, None].repeat(1, 2)
+    for points in (torch.zeros(68, 2), torch.full((68, 3), 100.0), line):
+        assert implausible(Face.from_points(points), SIZE)
 
 
 def test_a_face_must_be_large_enough_and_inside():
