@@ -51,7 +51,7 @@ class LoadMotionModel(io.ComfyNode):
             outputs=[
                 sockets.MotionModel.Output(
                     "motion_model",
-                    display_name="motion model",
+                    display_name="motion_model",
                     tooltip="The model, for Sample Motion.",
                 ),
             ],

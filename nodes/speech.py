@@ -36,7 +36,7 @@ class LoadSpeechEncoder(io.ComfyNode):
             outputs=[
                 sockets.SpeechEncoder.Output(
                     "speech_encoder",
-                    display_name="speech encoder",
+                    display_name="speech_encoder",
                     tooltip="The encoder, for Encode Speech.",
                 ),
             ],
