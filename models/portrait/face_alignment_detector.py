@@ -36,8 +36,14 @@ def detect(image: Tensor, *, allow_download: bool = False) -> list[Face]:
             **{name: value for name, value in options.items() if name in known},
         )
     except Exception as error:  # a foreign file and a foreign package: anything may come
+        if missing_files():
+            raise PayloadError(
+                f"face-alignment could not fetch its weights ({error}). Put {where_files_belong()},"
+                " or give landmarks or MediaPipe's face_landmarker.task."
+            ) from None
         raise PayloadError(
-            f"face-alignment cannot open or fetch its weights in {_folder()}: {error}"
+            f"face-alignment cannot open its weights in {_folder()}: {error}. Remove the damaged"
+            " files, so that they are fetched anew."
         ) from None
     found = network.get_landmarks_from_image(image.numpy()) or []
     return [Face.from_points(torch.as_tensor(points)[:, :2]) for points in found]

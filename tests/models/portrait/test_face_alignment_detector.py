@@ -43,8 +43,19 @@ def test_a_broken_file_is_an_error_in_a_sentence(folder):
     folder.mkdir()
     for name in face_alignment_detector.missing_files():
         (folder / name).write_bytes(b"broken")
-    with pytest.raises(PayloadError, match="cannot open or fetch its weights"):
+    with pytest.raises(PayloadError, match="cannot open its weights"):
         face_alignment_detector.detect(IMAGE)
+
+
+def test_a_download_that_fails_says_what_to_put_where(folder, monkeypatch):
+    import face_alignment
+
+    def unreachable(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(face_alignment, "FaceAlignment", unreachable)
+    with pytest.raises(PayloadError, match=r"\(no network\)\. Put s3fd-619a316812\.pth"):
+        face_alignment_detector.detect(IMAGE, allow_download=True)
 
 
 def test_its_flat_points_become_faces_with_depth(folder, monkeypatch):
