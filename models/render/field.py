@@ -26,11 +26,9 @@ class Lattice:
     rows: int
 
     @classmethod
-    def around(cls, box: tuple[float, float, float, float], cells: int) -> Lattice:
-        """The lattice that covers `box` (x0, y0, x1, y1 in pixels) with at most `cells` cells along its longer side."""
-        width, height = box[2] - box[0], box[3] - box[1]
-        cell = max(1, -int(-max(width, height) // cells))
-        columns, rows = (int(side // cell) + 2 for side in (width, height))
+    def around(cls, box: tuple[float, float, float, float], cell: int) -> Lattice:
+        """The lattice that covers `box` (x0, y0, x1, y1 in pixels)."""
+        columns, rows = (int((box[i + 2] - box[i]) // cell) + 2 for i in (0, 1))
         return cls(int(box[0] // 1), int(box[1] // 1), cell, columns, rows)
 
     def nodes(self, device: torch.device | str = "cpu") -> Tensor:
@@ -99,13 +97,19 @@ def landmark_interpolator(
 
 def jacobian(positions: Tensor, cell: float) -> Tensor:
     """Derivatives `[B, 4, rows, columns]` of maps `[B, 2, rows, columns]`: dx/dx, dx/dy, dy/dx, dy/dy."""
-    padded = F.pad(positions, (1, 1, 1, 1), mode="replicate")
-    along_x = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    along_y = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    along_x[..., 1:-1] *= 0.5  # central differences inside, one-sided at the rim
-    along_y[:, :, 1:-1] *= 0.5
-    both = torch.stack((along_x, along_y), dim=2) / cell
-    return both.flatten(1, 2)
+    both = positions.new_empty(len(positions), 2, 2, *positions.shape[2:])
+    for along, out in ((3, both[:, :, 0]), (2, both[:, :, 1])):
+        last = positions.shape[along] - 1
+        between = out.narrow(along, 1, last - 1)
+        torch.sub(
+            positions.narrow(along, 2, last - 1), positions.narrow(along, 0, last - 1), out=between
+        )
+        between *= 0.5  # central differences inside, one-sided at the rim
+        out.select(along, 0).copy_(positions.select(along, 1) - positions.select(along, 0))
+        out.select(along, last).copy_(
+            positions.select(along, last) - positions.select(along, last - 1)
+        )
+    return (both / cell).flatten(1, 2)
 
 
 def determinant(derivatives: Tensor) -> Tensor:
@@ -126,7 +130,7 @@ def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
         values = lattice.read(forward, found)
         error = found + values[:, :2] - nodes
         xx, xy, yx, yy = values[:, 2:].unbind(1)
-        scale = 1 / (xx * yy - xy * yx).clamp(min=0.1)
+        scale = 1 / (xx * yy - xy * yx).clamp(min=0.05)
         step_x = (yy * error[:, 0] - xy * error[:, 1]) * scale
         step_y = (xx * error[:, 1] - yx * error[:, 0]) * scale
         found = found - torch.stack((step_x, step_y), dim=1).clamp(-limit, limit)

@@ -62,7 +62,9 @@ class Interior:
         grain = _soften(noise[None, None], 0.5 / mouth.interocular / step)
         grain = grain / grain.std() * palette.grain
         tensors = [layer.to(device) for layer in (*layers, grain)]
-        return cls(*tensors, dark=palette.dark.to(device), rim=palette.rim.to(device), slant=palette.slant)
+        return cls(
+            *tensors, dark=palette.dark.to(device), rim=palette.rim.to(device), slant=palette.slant
+        )
 
     def show(
         self, skull: Tensor, jaw: Tensor, below_upper: Tensor, gap: Tensor, tongue_out: float

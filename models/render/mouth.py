@@ -24,7 +24,9 @@ UPPER_LIDS = (37, 38, 43, 44)  # left out of the fields: a moving brow takes som
 EYES = tuple(range(36, 48))  # lids have their own layer (`eyes.py`) and stay put in the fields
 SAMPLES = 65  # along the lip line, from the right corner to the left
 FIELD_RADIUS = 1.8  # inter-ocular distances over which one landmark pulls
-RIDGE = 0.02  # keeps crowded landmarks, as on the far side of a turned face, from tearing at each other
+RIDGE = (
+    0.02  # keeps crowded landmarks, as on the far side of a turned face, from tearing at each other
+)
 CLOSING_REACH = (
     0.45  # inter-ocular distances from the lip line over which closing lips pull the skin
 )
@@ -131,8 +133,8 @@ def read_table(tables: Tensor, along: Tensor) -> Tensor:
 class LipFields:
     """The upper and the lower field of a portrait over given points: matrices from landmark offsets."""
 
-    upper: Tensor  # [N, 68]
-    lower: Tensor  # [N, 68]
+    upper: Tensor  # [68, N]
+    lower: Tensor  # [68, N]
     along: Tensor  # [N], position along the lips
     reach: Tensor  # [N], 1 at the lip line, 0 where closing lips pull no more
     edge_upper: Tensor  # [SAMPLES, 68], the fields on the lip edges themselves
@@ -149,8 +151,8 @@ class LipFields:
         beyond = (along.abs() - 1).clamp(min=0) * mouth.half / mouth.interocular
         nearness = 1 - (distance**2 + beyond**2).sqrt() / CLOSING_REACH
         return cls(
-            upper,
-            lower,
+            upper.T.contiguous(),
+            lower.T.contiguous(),
             along,
             smoothstep(nearness),
             _side_matrices(mouth, line_upper, landmarks)[0],
@@ -165,7 +167,7 @@ class LipFields:
             mouth: whose lips these are.
             closing: 0 … 1, how firmly the lips are pressed together.
         """
-        upper, lower = (self.upper @ offsets).T, (self.lower @ offsets).T
+        upper, lower = offsets.T @ self.upper, offsets.T @ self.lower
         excess = self._excess_gap(offsets, mouth, closing)
         pull = read_table(excess[None], self.along)[0] * self.reach
         down = mouth.axes[1, :, None]
@@ -192,7 +194,10 @@ def _side_matrices(mouth: Mouth, points: Tensor, landmarks: Tensor) -> tuple[Ten
         own = [k for k in range(68) if k not in without and k not in UPPER_LIDS]
         matrix = points.new_zeros(points.shape[1], 68)
         matrix[:, own] = landmark_interpolator(
-            landmarks[own] / mouth.interocular, points.T / mouth.interocular, radius=FIELD_RADIUS, ridge=RIDGE
+            landmarks[own] / mouth.interocular,
+            points.T / mouth.interocular,
+            radius=FIELD_RADIUS,
+            ridge=RIDGE,
         )
         return matrix
 

@@ -1,4 +1,4 @@
-"""The portrait as a texture: the part that can move, continued beyond the picture's border by reflection.
+"""The portrait as a texture: the part of the picture that can move.
 
 Small pictures are doubled in size by interpolation, because sampling between pixels softens a picture by an amount
 that changes with every frame, and a face that keeps going soft and sharp shimmers.
@@ -6,7 +6,7 @@ that changes with every frame, and a face that keeps going soft and sharp shimme
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,11 +28,9 @@ class Texture:
     def cut(
         cls, image: Tensor, box: tuple[int, int, int, int], device: torch.device | str
     ) -> Texture:
-        """The part `box` (x0, y0, x1, y1, both ends included, may leave the picture) of `image [H, W, 3]` uint8."""
+        """The part `box` (x0, y0, x1, y1, both ends included) of `image [H, W, 3]` uint8."""
         x0, y0, x1, y1 = box
-        rows = _reflect(torch.arange(y0, y1 + 1), image.shape[0])
-        columns = _reflect(torch.arange(x0, x1 + 1), image.shape[1])
-        part = image[rows[:, None], columns].permute(2, 0, 1)[None].to(device, torch.float32)
+        part = image[y0 : y1 + 1, x0 : x1 + 1].permute(2, 0, 1)[None].to(device, torch.float32)
         if part.shape[-1] * part.shape[-2] > DOUBLE_UP_TO:
             return cls(part.contiguous(), x0, y0, 1)
         return cls(_double(part).clamp(0, 255), x0, y0, 2)
@@ -66,21 +64,9 @@ class Texture:
         y = self.y0 + torch.arange(rows.start, rows.stop, device=device) / self.scale
         return torch.stack(torch.meshgrid(x, y, indexing="xy"))
 
-    def with_patches(self, patches: list[tuple[tuple[slice, slice], Tensor]]) -> Texture:
-        """A copy with some rectangles replaced by `[3, h, w]`; itself where there are none."""
-        if not patches:
-            return self
-        pixels = self.pixels.clone()
-        for (rows, columns), colours in patches:
-            pixels[0, :, rows, columns] = colours
-        return replace(self, pixels=pixels)
-
-
-def _reflect(index: Tensor, size: int) -> Tensor:
-    """Indices that run back and forth between 0 and `size` - 1."""
-    period = max(2 * (size - 1), 1)
-    index = index.remainder(period)
-    return torch.minimum(index, period - index)
+    def paste(self, rows: slice, columns: slice, colours: Tensor) -> None:
+        """Replace a rectangle by `colours [3, h, w]`, in place."""
+        self.pixels[0, :, rows, columns] = colours
 
 
 def _double(part: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..motion.rig import Rig, load_rig
 from ..payloads import Motion, PayloadError, Portrait
@@ -26,7 +27,8 @@ from .texture import Texture
 
 JAW_AT_TEETH = 1.3  # the lower teeth's way in the chin's: the skin of the chin lags behind its bone
 LOWER_FACE = (*range(17), *range(48, 68))  # jaw and lips
-CELLS = 112  # along the longer side of the region that can move
+CELL = 0.045  # inter-ocular distances between two nodes of the lattice
+MARGIN = 0.7  # inter-ocular distances beyond the picture's border from which pixels may come in
 LIP_FEATHER = 0.008  # inter-ocular distances over which a lip's edge fades into the dark behind it
 
 
@@ -114,8 +116,8 @@ class WarpRenderer:
         device = self.device
         head = Head.of(portrait, device)
         mouth = Mouth.of(portrait, device)
-        lattice = Lattice.around(head.box(), CELLS)
         height, width = portrait.size
+        lattice = _lattice(head, portrait.size)
         visible = lattice.window((0, 0, width - 1, height - 1))
         nodes = lattice.nodes(device)
         landmarks = portrait.landmarks.to(device)
@@ -170,10 +172,12 @@ class WarpRenderer:
         offsets = self.landmark_offsets(setup, weights)
         closing = float(lip_closing(weights[None])[0])
         moved = move(setup, offsets, closing, head)
-        sources = invert(setup.lattice, setup.nodes, moved)
-        texture = _with_eyes(setup, weights)
-        picture, box = _sample(setup, texture, sources)
-        paint_mouth(setup, picture, texture, sources, (moved, offsets, head, weights))
+        sources = stay_inside(
+            invert(setup.lattice, setup.nodes, moved), setup.nodes, setup.portrait.size
+        )
+        paint_eyes(setup, weights)
+        picture, box = _sample(setup, sources)
+        paint_mouth(setup, picture, sources, (moved, offsets, head, weights))
         return _compose(setup, picture, box)
 
     def landmark_offsets(self, setup: Setup, weights: Tensor) -> Tensor:
@@ -207,31 +211,60 @@ def _lower_face(rig: Rig, neutral: Tensor) -> float:
     return float((own / average).clamp(0.5, 1.2))
 
 
+def _lattice(head: Head, size: tuple[int, int]) -> Lattice:
+    """Over what can move and is not too far outside the picture."""
+    margin = MARGIN * head.interocular
+    x0, y0, x1, y1 = head.box()
+    box = (max(x0, -margin), max(y0, -margin), min(x1, size[1] + margin), min(y1, size[0] + margin))
+    return Lattice.around(box, max(1, round(CELL * head.interocular)))
+
+
 def _cut_texture(portrait: Portrait, lattice: Lattice, device: torch.device) -> Texture:
     height, width = portrait.size
-    margin = int(0.8 * float(portrait.interocular)) + 2
-    pixel_height, pixel_width = lattice.pixels
-    x0, y0 = max(lattice.x0, -margin), max(lattice.y0, -margin)
-    x1 = min(lattice.x0 + pixel_width - 1, width - 1 + margin)
-    y1 = min(lattice.y0 + pixel_height - 1, height - 1 + margin)
-    return Texture.cut(portrait.image, (x0, y0, x1, y1), device)
-
-
-def _with_eyes(setup: Setup, weights: Tensor) -> Texture:
-    painted = [(eye, eye.paint(weights)) for eye in setup.eyes]
-    return setup.texture.with_patches(
-        [((eye.rows, eye.columns), patch) for eye, patch in painted if patch is not None]
+    across, down = lattice.pixels[1] - 1, lattice.pixels[0] - 1
+    box = (
+        max(lattice.x0, 0),
+        max(lattice.y0, 0),
+        min(lattice.x0 + across, width - 1),
+        min(lattice.y0 + down, height - 1),
     )
+    return Texture.cut(portrait.image, box, device)
 
 
-def _sample(
-    setup: Setup, texture: Texture, sources: Tensor
-) -> tuple[Tensor, tuple[int, int, int, int]]:
+def stay_inside(sources: Tensor, nodes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sources `[B, 2, rows, columns]` that would lie beyond the picture's border, brought back by stretching its rim.
+
+    Where a pixel's content comes from a distance e further out, what lies within a few e of the border is drawn out to
+    fill the gap. Without motion nothing changes.
+    """
+    inside = []
+    for axis, length in ((0, size[1]), (1, size[0])):
+        source, here = sources[:, axis], nodes[axis]
+        for origin, sign in ((0.0, 1.0), (float(length - 1), -1.0)):
+            depth = sign * (source - origin)
+            out = (sign * (here - source)).clamp(min=1e-4)
+            depth = torch.where(depth < 8 * out, out * F.softplus(depth / out), depth)
+            source = origin + sign * depth
+        inside.append(source)
+    return torch.stack(inside, 1)
+
+
+def paint_eyes(setup: Setup, weights: Tensor) -> None:
+    """Bring the eyes of the texture up to date, in place: every frame paints both, so none sees another's."""
+    for eye in setup.eyes:
+        painted = eye.paint(weights)
+        setup.texture.paste(
+            eye.rows, eye.columns, eye.patch.source[0] if painted is None else painted
+        )
+
+
+def _sample(setup: Setup, sources: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
     """The warped part of the picture `[3, h, w]`, 0 … 255, and where it belongs (x0, y0, x1, y1)."""
     rows, columns = setup.lattice.slices(setup.visible)
     upper, lower = sources[0, :, rows, columns], sources[1, :, rows, columns]
     from_upper = setup.mouth.beyond_edges(upper)[0] < 0
     chosen = torch.where(from_upper, upper, lower)
+    texture = setup.texture
     grid = enlarge(texture.normalise(chosen), setup.visible)[0]
     height, width = setup.portrait.size
     x0, y0 = max(setup.visible.x0, 0), max(setup.visible.y0, 0)
@@ -248,12 +281,12 @@ def _sample(
 def paint_mouth(
     setup: Setup,
     picture: Tensor,
-    texture: Texture,
     sources: Tensor,
     state: tuple[Tensor, Tensor, HeadMotion, Tensor],
 ) -> None:
     """Draw lips and what is between them into `picture [3, h, w]`, in place."""
     moved, offsets, head, weights = state
+    texture = setup.texture
     window = _mouth_window(setup, moved)
     rows, columns = setup.lattice.slices(window)
     upper = enlarge(sources[0, :, rows, columns], window)[0]
@@ -326,10 +359,10 @@ def _place(picture: Tensor, colour: Tensor, window: Lattice, setup: Setup) -> No
 def _compose(setup: Setup, picture: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     x0, y0, x1, y1 = box
     frame = setup.portrait.image.clone()
-    picture = picture.clamp(0, 255).cpu()
+    picture = picture.clamp_(0, 255).cpu()
     if setup.mask is not None:
         mask = setup.mask[y0:y1, x0:x1].permute(2, 0, 1)
         still = frame[y0:y1, x0:x1].permute(2, 0, 1).float()
         picture = torch.lerp(still, picture, mask)
-    frame[y0:y1, x0:x1] = (picture + 0.5).to(torch.uint8).permute(1, 2, 0)
+    frame[y0:y1, x0:x1] = picture.add_(0.5).to(torch.uint8).permute(1, 2, 0)
     return frame
