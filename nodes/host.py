@@ -21,6 +21,8 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import ComfyExtension, InputImpl, io, ui
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
 from torch import Tensor, nn
 
 from ..models import formats
@@ -127,6 +129,16 @@ def _preview(picture: Tensor) -> tuple[str, Any, int]:
 
     step = max(1, max(picture.shape[:2]) // PREVIEW_SIZE)
     return "JPEG", Image.fromarray(picture[::step, ::step].contiguous().numpy()), PREVIEW_SIZE
+
+
+def say(*lines: str) -> ui.PreviewText | None:
+    """Lines for the user: shown on the running node, and kept in the results for other programs."""
+    text, running = "\n".join(lines), get_executing_context()
+    if not text:
+        return None
+    if running is not None:
+        PromptServer.instance.send_progress_text(text, running.node_id)
+    return ui.PreviewText(text)
 
 
 def colour(image: Tensor) -> Tensor:

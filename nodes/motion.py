@@ -19,9 +19,9 @@ from .host import (
     load_system,
     output_file,
     progress,
+    say,
     schema,
     sound,
-    ui,
 )
 
 CATEGORY = "Soliloquy/motion"
@@ -148,7 +148,7 @@ class SampleMotion(io.ComfyNode):
             seed=seed,
             on_step=progress(),
         )
-        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))
+        return io.NodeOutput(motion, ui=say(*motion.notes))
 
 
 _EDITS = (
@@ -303,7 +303,7 @@ class SaveMotion(io.ComfyNode):
         path, shown = output_file(filename_prefix, f".{format}")
         files.write_motion(motion, path, landmarks=landmarks)
         folder = f"{shown['subfolder']}/" if shown["subfolder"] else ""
-        return io.NodeOutput(ui=ui.PreviewText(f"output/{folder}{shown['filename']}"))
+        return io.NodeOutput(ui=say(f"output/{folder}{shown['filename']}"))
 
 
 class LoadMotion(io.ComfyNode):
@@ -379,4 +379,4 @@ class LoadMotion(io.ComfyNode):
         timeline = Timeline.for_sound(*length, fps or clock.fps)
         if timeline != clock:
             motion = files.resample(motion, timeline)
-        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))
+        return io.NodeOutput(motion, ui=say(*motion.notes))

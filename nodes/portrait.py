@@ -21,8 +21,8 @@ from .host import (
     masks,
     pictures,
     progress,
+    say,
     schema,
-    ui,
 )
 
 CATEGORY = "Soliloquy/portrait"
@@ -125,7 +125,7 @@ class PreparePortrait(io.ComfyNode):
                     mask=areas[number],
                 )
             )
-        return io.NodeOutput(portraits, ui=ui.PreviewText("\n".join(map(described, portraits))))
+        return io.NodeOutput(portraits, ui=say(*map(described, portraits)))
 
 
 def landmark_source(given: LandmarkSource | None, number: int, image: Tensor) -> dict[str, Any]:
