@@ -1,7 +1,8 @@
-"""What the eyes of a still picture hide: the whole iris, the white behind it, and lids without lashes.
+"""What the eyes of a still picture hide: the whole iris, the white behind it, and lids without
+lashes.
 
-Measured and completed once per portrait for `eyes.py`, in the eye's own axes: along from corner to corner (-1 … 1),
-across downwards, both in half-widths of the eye.
+Measured and completed once per portrait for `eyes.py`, in the eye's own axes: along from corner to
+corner (-1 … 1), across downwards, both in half-widths of the eye.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class EyePatch:
     half: float  # half-width of the eye, texture pixels
 
     def at(self, along: Tensor, across: Tensor, planes: Tensor | None = None) -> Tensor:
-        """Values of `planes [1, C, h, w]` (the source) at positions in the eye's axes `[a, b]`: `[C, a, b]`."""
+        """Values of `planes [1, C, h, w]` (the source) at positions in the eye's axes `[a, b]`:
+        `[C, a, b]`.
+        """
         planes = self.source if planes is None else planes
         height, width = planes.shape[-2:]
         step_along, step_across = along - self.along[0, 0], across - self.across[0, 0]
@@ -55,7 +58,8 @@ class Eyeball:
 def find_iris(
     patch: EyePatch, lids: Tensor, guess: tuple[float, float, float], reach: float
 ) -> tuple[float, float, float]:
-    """Centre and radius of the iris near a guess, by the integro-differential operator of Daugman (1993).
+    """Centre and radius of the iris near a guess, by the integro-differential operator of Daugman
+    (1993).
 
     Args:
         patch: the eye.
@@ -95,7 +99,9 @@ def find_iris(
 
 
 def find_waterline(patch: EyePatch, lids: Tensor) -> Tensor:
-    """How far below its landmarks the lower lid begins, `[N]`: there the eyeball's colours turn into the skin's."""
+    """How far below its landmarks the lower lid begins, `[N]`: there the eyeball's colours turn
+    into the skin's.
+    """
     device = patch.source.device
     along = torch.linspace(-0.7, 0.7, 29, device=device)
     upper, lower = _at(lids, along)
@@ -104,7 +110,8 @@ def find_waterline(patch: EyePatch, lids: Tensor) -> Tensor:
     steps = torch.linspace(0, WATERLINE + 0.2, 31, device=device)[:, None]
     column = patch.at(*torch.broadcast_tensors(along, lower + steps))
     skin = column[:, -6:].mean(1, keepdim=True)
-    # Below an iris the eyeball goes on in white, so the brightest colour of the opening counts as eyeball too.
+    # Below an iris the eyeball goes on in white, so the brightest colour of the opening counts as
+    # eyeball too.
     opened = patch.at(*torch.broadcast_tensors(along, upper + opening * steps / steps[-1])).flatten(
         1
     )
@@ -121,7 +128,9 @@ def find_waterline(patch: EyePatch, lids: Tensor) -> Tensor:
 
 
 def complete(patch: EyePatch, lids: Tensor, iris: tuple[float, float, float]) -> Eyeball:
-    """Paint what iris, lids and lashes hide. `lids [2, h, w]` are their edges at every pixel of the patch."""
+    """Paint what iris, lids and lashes hide. `lids [2, h, w]` are their edges at every pixel of the
+    patch.
+    """
     x, y, radius = iris
     along, across, source = patch.along, patch.across, patch.source
     margin = 0.07
@@ -159,7 +168,9 @@ def _grain(patch: EyePatch, lids: Tensor) -> Tensor:
 
 
 def fill(planes: Tensor, known: Tensor, half: float) -> Tensor:
-    """`planes [1, C, h, w]` where `known [1, 1, h, w]`, elsewhere their known neighbourhood, near before far."""
+    """`planes [1, C, h, w]` where `known [1, 1, h, w]`, elsewhere their known neighbourhood, near
+    before far.
+    """
     from kornia.filters import gaussian_blur2d
 
     estimate, trust = torch.zeros_like(planes), torch.zeros_like(known)

@@ -1,7 +1,8 @@
 """The eyes: lids that close over the eyeball, and an iris that moves behind them.
 
-An eye is repainted in the portrait's texture before the head moves it: skin above and below the opening slides with
-the lids, and what lies between is the eyeball, whose white has been completed where the iris and the lids hide it.
+An eye is repainted in the portrait's texture before the head moves it: skin above and below the
+opening slides with the lids, and what lies between is the eyeball, whose white has been completed
+where the iris and the lids hide it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Eye:
         )
 
     def paint(self, weights: Tensor) -> Tensor | None:
-        """The patch `[3, h, w]` under ARKit weights `[52]`; None where nothing about this eye moves."""
+        """The patch `[3, h, w]` under ARKit weights `[52]`; None where nothing about this eye
+        moves.
+        """
         lowered, raised, gaze = self._lids_and_gaze(weights)
         if not (lowered or raised or any(gaze)):
             return None
@@ -100,14 +103,17 @@ class Eye:
         below = (from_lower / sharp + 0.5).clamp(0, 1) * (1 - above)
         inside = (1 - above - below) * self.between
         under = self._read(self.patch.source, 0.0, -_stretch(from_lower, up, UNDER_EYE))
-        # Landmarks of a lower lid may lie too high; whatever white they leave under a shut eye is covered.
+        # Landmarks of a lower lid may lie too high; whatever white they leave under a shut eye is
+        # covered.
         rim = max(0.0, lowered - 0.6) / 0.4 * smoothstep((1.4 * LASHES - from_lower) / LASHES)
         under = torch.lerp(under, self.ball.lid[0], rim)
         skin = torch.where(from_upper > from_lower, self._upper_lid(from_upper, down), under)
         return torch.lerp(skin, self._eyeball(gaze, from_upper, down), inside)
 
     def _upper_lid(self, from_edge: Tensor, shift: Tensor) -> Tensor:
-        """The upper lid `from_edge` above its edge: its lashes, clean skin where it unrolled, then the old skin."""
+        """The upper lid `from_edge` above its edge: its lashes, clean skin where it unrolled, then
+        the old skin.
+        """
         stretched = self._read(self.patch.source, 0.0, _stretch(from_edge, -shift, self.room))
         unrolled = smoothstep((from_edge - 0.4 * LASHES) / LASHES)
         unrolled = unrolled * smoothstep((shift + 1.6 * LASHES - from_edge) / (1.2 * LASHES))
@@ -126,7 +132,9 @@ class Eye:
         return torch.lerp(self.patch.source[0], completed, hidden)
 
     def _lids_and_gaze(self, weights: Tensor) -> tuple[float, float, tuple[float, float]]:
-        """How far the upper lid is lowered and the lower one raised (1: shut), and the way of the iris."""
+        """How far the upper lid is lowered and the lower one raised (1: shut), and the way of the
+        iris.
+        """
 
         def weight(name: str) -> float:
             return min(max(float(weights[INDEX[f"{name}{self.side}"]]), 0.0), 1.0)
@@ -145,7 +153,9 @@ class Eye:
 
 
 def _stretch(distance: Tensor, shift: Tensor, room: float) -> Tensor:
-    """The way of skin at `distance` from a moved edge: all of `shift` at the edge itself, none beyond `room`."""
+    """The way of skin at `distance` from a moved edge: all of `shift` at the edge itself, none
+    beyond `room`.
+    """
     fade = (distance - LASH_WIDTH) / (room + shift.abs() - LASH_WIDTH)
     return shift * (1 - smoothstep(fade))
 
@@ -162,9 +172,14 @@ def _box(
 
 
 def _contours(portrait: Portrait, which: int) -> tuple[Tensor, Tensor]:
-    if portrait.dense is not None:
-        return tuple(portrait.dense[list(edge), :2] for edge in _CONTOURS_DENSE[which])
-    return tuple(portrait.landmarks[list(edge), :2] for edge in _CONTOURS_68[which])
+    """Edges of the upper and the lower lid, each `[K, 2]` in source pixels, the picture's left
+    corner first.
+    """
+    if portrait.dense is None:
+        upper, lower = (portrait.landmarks[list(edge), :2] for edge in _CONTOURS_68[which])
+    else:
+        upper, lower = (portrait.dense[list(edge), :2] for edge in _CONTOURS_DENSE[which])
+    return upper, lower
 
 
 def _lid(points: Tensor) -> Tensor:
@@ -183,7 +198,9 @@ def _lid(points: Tensor) -> Tensor:
 def _iris_guess(
     portrait: Portrait, which: int, origin: Tensor, axes: Tensor, half: float
 ) -> tuple[tuple[float, float, float], float]:
-    """Centre and radius of the iris by the landmarks, half-widths, and how far off the centre may be."""
+    """Centre and radius of the iris by the landmarks, half-widths, and how far off the centre may
+    be.
+    """
     if portrait.dense is not None:
         ring = (portrait.dense[list(_IRISES[which]), :2] - origin) @ axes.T / half
         radius = float((ring[1:] - ring[0]).norm(dim=1).mean())

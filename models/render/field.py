@@ -1,7 +1,9 @@
-"""Displacement fields on a lattice: interpolation from landmarks, inversion, folds, and enlargement to pixels.
+"""Displacement fields on a lattice: interpolation from landmarks, inversion, folds, and enlargement
+to pixels.
 
-A warp is computed on a coarse lattice of whole-pixel cells and enlarged, so its cost hardly grows with the picture.
-Coordinates are source pixels, pixel centres on whole numbers. Fields are channel-first, `[2, rows, columns]`.
+A warp is computed on a coarse lattice of whole-pixel cells and enlarged, so its cost hardly grows
+with the picture. Coordinates are source pixels, pixel centres on whole numbers. Fields are channel-
+first, `[2, rows, columns]`.
 """
 
 from __future__ import annotations
@@ -60,11 +62,13 @@ class Lattice:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Height and width of the pixel rectangle from the first node to the last, both included."""
+        """Height and width of the rectangle of pixels from the first node to the last, included."""
         return (self.rows - 1) * self.cell + 1, (self.columns - 1) * self.cell + 1
 
     def normalise(self, points: Tensor) -> Tensor:
-        """Pixel coordinates `[…, 2, rows, columns]` as the -1 … 1 that `grid_sample` wants over this lattice."""
+        """Pixel coordinates `[…, 2, rows, columns]` as the -1 … 1 that `grid_sample` wants over
+        this lattice.
+        """
         origin = points.new_tensor([self.x0, self.y0]).view(2, 1, 1)
         extent = points.new_tensor([self.columns - 1, self.rows - 1]).view(2, 1, 1) * self.cell
         return (points - origin) * (2 / extent) - 1
@@ -80,8 +84,8 @@ def landmark_interpolator(
 ) -> Tensor:
     """The matrix `[N, K]` that spreads values at `centres [K, 2]` smoothly over `points [N, 2]`.
 
-    Wendland's C² kernel of compact support (Wendland 1995): exact at the centres but for the ridge, zero beyond
-    `radius` of all of them. Work in inter-ocular units.
+    Wendland's C² kernel of compact support (Wendland 1995): exact at the centres but for the ridge,
+    zero beyond `radius` of all of them. Work in inter-ocular units.
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -96,7 +100,9 @@ def landmark_interpolator(
 
 
 def jacobian(positions: Tensor, cell: float) -> Tensor:
-    """Derivatives `[B, 4, rows, columns]` of maps `[B, 2, rows, columns]`: dx/dx, dx/dy, dy/dx, dy/dy."""
+    """Derivatives `[B, 4, rows, columns]` of maps `[B, 2, rows, columns]`: dx/dx, dx/dy, dy/dx,
+    dy/dy.
+    """
     both = positions.new_empty(len(positions), 2, 2, *positions.shape[2:])
     for along, out in ((3, both[:, :, 0]), (2, both[:, :, 1])):
         last = positions.shape[along] - 1
@@ -113,15 +119,19 @@ def jacobian(positions: Tensor, cell: float) -> Tensor:
 
 
 def determinant(derivatives: Tensor) -> Tensor:
-    """Determinant `[B, rows, columns]` of what `jacobian` returns; a fold is where it is not positive."""
+    """Determinant `[B, rows, columns]` of what `jacobian` returns; a fold is where it is not
+    positive.
+    """
     xx, xy, yx, yy = derivatives.unbind(1)
     return xx * yy - xy * yx
 
 
 def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
-    """Where the nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, in pixels, by Newton steps.
+    """Where the nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, in pixels,
+    by Newton steps.
 
-    A step is kept within two cells, so that nodes outside every image of the map come to rest at its edge.
+    A step is kept within two cells, so that nodes outside every image of the map come to rest at
+    its edge.
     """
     forward = torch.cat((moved - nodes, jacobian(moved, lattice.cell)), dim=1)
     found = nodes - (moved - nodes)
@@ -138,5 +148,7 @@ def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
 
 
 def enlarge(field: Tensor, lattice: Lattice) -> Tensor:
-    """A field `[C, rows, columns]` at every pixel between the first and the last node, `[1, C, height, width]`."""
+    """A field `[C, rows, columns]` at every pixel between the first and the last node, `[1, C,
+    height, width]`.
+    """
     return F.interpolate(field[None], size=lattice.pixels, mode="bilinear", align_corners=True)

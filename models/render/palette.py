@@ -1,7 +1,8 @@
-"""What a picture is made of, measured around a face: its tones, its light, its sharpness and its grain.
+"""What a picture is made of, measured around a face: its tones, its light, its sharpness and its
+grain.
 
-Whatever is drawn into a portrait (teeth, tongue, the dark of the mouth) takes its colours from here, so that it looks
-photographed, printed or painted with the rest.
+Whatever is drawn into a portrait (teeth, tongue, the dark of the mouth) takes its colours from
+here, so that it looks photographed, printed or painted with the rest.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Palette:
         teeth_light = min(0.95 * bright + 20, 235.0)
         teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
         depth = black.clamp(max=60)
-        dark = 0.6 * depth + 0.10 * lips
+        dark = 0.5 * depth + 0.14 * lips
         slant = float((light[2:].mean() - light[:2].mean()) / light.mean().clamp(min=1))
         blur, grain = _texture(face @ weights)
         return cls(
@@ -101,8 +102,8 @@ def _around(image: Tensor, points: Tensor) -> Tensor:
 def _texture(luminance: Tensor) -> tuple[float, float]:
     """Blur (pixels) and noise of a grey picture `[h, w]`.
 
-    The noise is the median absolute deviation of the Laplacian-like mask of Immerkær (1996). The blur follows from how
-    much steeper than its own smoothed copy the steepest edges are.
+    The noise is the median absolute deviation of the Laplacian-like mask of Immerkær (1996). The
+    blur follows from how much steeper than its own smoothed copy the steepest edges are.
     """
     from kornia.filters import gaussian_blur2d
 
@@ -114,7 +115,8 @@ def _texture(luminance: Tensor) -> tuple[float, float]:
     steep = torch.quantile(_slope(plane)[::3], 0.995)
     steep_soft = torch.quantile(_slope(soft)[::3], 0.995).clamp(min=1e-3)
     ratio = float((steep / steep_soft).clamp(min=1.02))
-    # An edge of width b blurred by 1.5 has width sqrt(b² + 1.5²), and its slope falls by that ratio.
+    # An edge of width b blurred by 1.5 has width sqrt(b² + 1.5²), and its slope falls by that
+    # ratio.
     return min(1.5 / (ratio**2 - 1) ** 0.5, 4.0), min(grain, 20.0)
 
 

@@ -1,7 +1,8 @@
 """The portrait as a texture: the part of the picture that can move.
 
-Small pictures are doubled in size by interpolation, because sampling between pixels softens a picture by an amount
-that changes with every frame, and a face that keeps going soft and sharp shimmers.
+Small pictures are doubled in size by interpolation, because sampling between pixels softens a
+picture by an amount that changes with every frame, and a face that keeps going soft and sharp
+shimmers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ DOUBLE_UP_TO = 1200 * 1200  # pixels; larger pictures are fine enough as they ar
 
 @dataclass(frozen=True, eq=False)
 class Texture:
-    """Pixels `[1, 3, h, w]`, 0 … 255, whose first and last pixel centres lie at whole source pixels."""
+    """Pixels `[1, 3, h, w]`, 0 … 255, whose first and last pixel centres lie at whole source
+    pixels.
+    """
 
     pixels: Tensor
     x0: int
