@@ -1,7 +1,7 @@
 import torch
-from soliloquy.nodes import inspect as nodes
 
 from .loaded import host_double
+from .loaded import inspect as nodes
 from .test_motion import talking
 
 

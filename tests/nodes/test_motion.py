@@ -4,9 +4,9 @@ import pytest
 import torch
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.payloads import Motion, PayloadError, Speech, Timeline
-from soliloquy.nodes import motion as nodes
 
 from .loaded import host, host_double
+from .loaded import motion as nodes
 
 
 @pytest.fixture(autouse=True)

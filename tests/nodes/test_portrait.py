@@ -4,9 +4,9 @@ import pytest
 import torch
 from soliloquy.models.payloads import PayloadError
 from soliloquy.models.portrait.mapping import mean_landmarks
-from soliloquy.nodes import portrait as nodes
 
 from .loaded import host, host_double
+from .loaded import portrait as nodes
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import torch
 from soliloquy.models.payloads import PayloadError, Portrait
 from soliloquy.models.portrait.affine import square_crop
 from soliloquy.models.portrait.mapping import mean_landmarks
-from soliloquy.nodes import render as nodes
 
 from .loaded import host, host_double
+from .loaded import render as nodes
 from .test_motion import talking
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from soliloquy.models.payloads import PayloadError, Speech
-from soliloquy.nodes import speech as nodes
 
 from .loaded import host, host_double
+from .loaded import speech as nodes
 
 
 @pytest.fixture(autouse=True)
