@@ -31,8 +31,8 @@ class StarterSpeechConfig:
     """Sizes of the bundled network."""
 
     bins: int = mel.BINS
-    width: int = 256
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8, 1, 2)
+    width: int = 192
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     features: int = 64
 
     @property
