@@ -249,6 +249,12 @@ def model_folders() -> list[Path]:
     return [Path(path) for name in MODEL_FOLDERS if name in known for path in known[name][0]]
 
 
+def model_folder(name: str) -> Path:
+    """Where a user puts files of this kind ("soliloquy" or "detection")."""
+    known = folder_paths.folder_names_and_paths
+    return Path(known[name][0][0] if name in known else Path(folder_paths.models_dir) / name)
+
+
 def find_model_file(name: str) -> Path | None:
     """The first file called `name` in the model folders."""
     return next((folder / name for folder in model_folders() if (folder / name).is_file()), None)
@@ -290,6 +296,14 @@ def input_file(name: str) -> Path:
             f"There is no file '{plain}' in the host's folder '{root.name}'. Copy it there."
         )
     return path
+
+
+def file_state(name: str) -> str:
+    """What changes when the file behind a name changes, for the host's cache; "" for no name."""
+    if not name.strip():
+        return ""
+    state = input_file(name).stat()
+    return f"{state.st_mtime_ns} {state.st_size}"
 
 
 def output_file(prefix: str, extension: str) -> tuple[Path, ui.SavedResult]:

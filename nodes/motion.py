@@ -13,6 +13,7 @@ from .host import (
     SEED_MAX,
     Managed,
     advanced,
+    file_state,
     input_file,
     input_files,
     io,
@@ -364,8 +365,7 @@ class LoadMotion(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
         """Read again once the file has changed."""
-        state = input_file(file or "").stat()
-        return f"{state.st_mtime_ns} {state.st_size}"
+        return file_state(file or "")
 
     @classmethod
     def execute(cls, file: str, fps: float, audio: dict[str, Any] | None = None) -> io.NodeOutput:

@@ -46,6 +46,16 @@ def test_a_landmark_file_needs_no_detector_and_the_image_stays(tmp_path, state):
     assert state.said == [output.ui.value]
 
 
+def test_a_landmark_file_is_read_again_once_it_changes(tmp_path):
+    fingerprint = nodes.PreparePortrait.fingerprint_inputs
+    assert fingerprint(landmarks_file="", face_index=0) == ""
+    file = tmp_path / "input" / "face.json"
+    file.write_text("[]")
+    before = fingerprint(landmarks_file="face.json")
+    file.write_text("[ ]")
+    assert fingerprint(landmarks_file="face.json") != before
+
+
 def test_a_batch_gives_one_portrait_each_with_its_own_landmarks(tmp_path):
     frames = [[{"landmarks_xy": flat(face_at(x, 90, 50))}] for x in (80, 120)]
     given = {"frames": frames, "image_size": (200, 220)}
@@ -110,7 +120,7 @@ def test_the_hosts_own_detector_is_asked_where_its_weights_are(tmp_path, monkeyp
 
 def test_without_any_detector_the_error_says_what_belongs_where(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(PayloadError, match="Nothing here can look for faces"):
+    with pytest.raises(PayloadError, match=r"detection.*soliloquy.*s3fd"):
         prepare(torch.rand(1, 64, 64, 3))
 
 
