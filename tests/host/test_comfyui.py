@@ -66,6 +66,10 @@ def node_of(prompt, kind):
     return next(number for number, node in prompt.items() if node["class_type"] == kind)
 
 
+def node_types(prompt):
+    return {node["class_type"] for node in prompt.values()}
+
+
 def decoded(path):
     """Frames per second, frames `[T, h, w]` in grey at a quarter of the size, seconds of sound."""
     import av
@@ -90,13 +94,16 @@ def seconds_of(path):
         return sum(samples) / file.streams.audio[0].rate
 
 
-def check_video(path, sound, fps=25):
-    """As long as the sound, frame for frame; alive in every second; never black."""
+def check_video(path, sound, fps=25, slack=0.0):
+    """As long as the sound, frame for frame; alive in every second; never black.
+
+    `slack`: seconds that the host's own Create Video may add, which fills its last AAC packet.
+    """
     rate, frames, seconds = decoded(path)
     expected = seconds_of(sound)
     assert rate == fps
     assert len(frames) == ceil(expected * fps - 1e-6)
-    assert abs(seconds - expected) < 1 / fps
+    assert abs(seconds - expected) < 1 / fps + slack
     change = abs(frames[1:] - frames[:-1]).mean((1, 2))
     for start in range(0, len(change) - fps, fps):
         assert change[start : start + fps].max() > 0.05, f"frozen from frame {start}"
@@ -150,7 +157,8 @@ def test_workflow_makes_a_talking_video(host, types, inputs, name):
     prompt = prompt_of(name, types, landmarks_file="astronaut.json")
     outputs = host.run(prompt)
     video = host.saved(outputs, node_of(prompt, "SaveVideo"))
-    check_video(video, host.base / "input" / "speech.wav")
+    slack = 0.064 if node_types(prompt) & {"CreateVideo"} else 0.0
+    check_video(video, host.base / "input" / "speech.wav", slack=slack)
 
 
 def test_quickstart_takes_real_portraits_and_voices(host, types):
