@@ -171,19 +171,28 @@ def fill(planes: Tensor, known: Tensor, half: float) -> Tensor:
     """`planes [1, C, h, w]` where `known [1, 1, h, w]`, elsewhere their known neighbourhood, near
     before far.
     """
-    from kornia.filters import gaussian_blur2d
-
     estimate, trust = torch.zeros_like(planes), torch.zeros_like(known)
-    widest = 2 * ((min(planes.shape[-2:]) - 1) // 2) - 1
     for sigma in (0.06, 0.15, 0.4, 1.0):
-        width = max(sigma * half, 0.3)
-        size = max(3, min(2 * int(2.5 * width) + 1, widest))
-        colour = gaussian_blur2d(planes * known, (size, size), (width, width))
-        weight = gaussian_blur2d(known, (size, size), (width, width))
+        both = _blur(torch.cat((planes * known, known), 1), sigma * half)
+        colour, weight = both[:, :-1], both[:, -1:]
         share = (weight / 0.05).clamp(max=1) * (1 - trust)
         estimate = estimate + share * colour / weight.clamp(min=1e-4)
         trust = trust + share
     return torch.lerp(estimate / trust.clamp(min=1e-3), planes, known)
+
+
+def _blur(planes: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur `sigma` pixels wide; a wide one works on a smaller copy."""
+    from kornia.filters import gaussian_blur2d
+
+    size = planes.shape[-2:]
+    factor = max(1, int(sigma / 3))
+    small = F.avg_pool2d(planes, factor, ceil_mode=True, count_include_pad=False)
+    width = max(sigma / factor, 0.3)
+    taps = min(2 * int(2.5 * width) + 1, 2 * ((min(small.shape[-2:]) - 1) // 2) - 1)
+    taps = max(taps, 3)
+    small = gaussian_blur2d(small, (taps, taps), (width, width))
+    return small if factor == 1 else F.interpolate(small, size=size, mode="bilinear")
 
 
 def _at(lids: Tensor, along: Tensor) -> Tensor:

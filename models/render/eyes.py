@@ -106,7 +106,7 @@ class Eye:
         # Landmarks of a lower lid may lie too high; whatever white they leave under a shut eye is
         # covered.
         rim = max(0.0, lowered - 0.6) / 0.4 * smoothstep((1.4 * LASHES - from_lower) / LASHES)
-        under = torch.lerp(under, self.ball.lid[0], rim)
+        under = torch.lerp(under, self.ball.lid[0], rim * self.between)
         skin = torch.where(from_upper > from_lower, self._upper_lid(from_upper, down), under)
         return torch.lerp(skin, self._eyeball(gaze, from_upper, down), inside)
 

@@ -30,7 +30,7 @@ LOWER_EDGE, LOWER_CROWN = -0.022, 0.095
 TONGUE_TOP, TONGUE_RISE = -0.06, 0.09
 LEFT, RIGHT, TOP, BOTTOM = -0.42, 0.42, -0.16, 0.42  # what the drawing covers
 TONGUE_FOLLOWS = 0.85  # of the jaw's way
-SHADOW = 0.06  # inter-ocular distances under the upper lip over which its shadow falls
+SHADOW = 0.05  # inter-ocular distances under the upper lip over which its shadow falls
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +85,9 @@ class Interior:
             `[3, h, w]`, 0 … 255.
         """
         lit = smoothstep(gap / 0.14)
-        shadow = 0.45 + 0.55 * smoothstep(below_upper / SHADOW)
+        shadow = 0.58 + 0.42 * smoothstep(below_upper / SHADOW)
         falloff = (1 - (skull[0] / (ARCH_RADIUS * 1.25)) ** 2).clamp(0.25, 1)
-        light = (0.6 + 0.42 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
+        light = (0.68 + 0.36 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
         tongue_at = TONGUE_FOLLOWS * jaw + (1 - TONGUE_FOLLOWS) * skull
         tongue_at = tongue_at + tongue_at.new_tensor([0.0, 0.06 * tongue_out]).view(2, 1, 1)
         colour = torch.lerp(self.rim.view(3, 1, 1), self.dark.view(3, 1, 1), lit)
