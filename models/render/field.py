@@ -126,19 +126,29 @@ def determinant(derivatives: Tensor) -> Tensor:
     return xx * yy - xy * yx
 
 
-def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
-    """Where the nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, in pixels,
-    by Newton steps.
+def invert(lattice: Lattice, nodes: Tensor, moved: Tensor, part: Lattice) -> Tensor:
+    """A field `[C, rows, columns]` at every pixel from the first node to the last, `[1, C, h, w]`."""
 
-    A step is kept within two cells, so that nodes outside every image of the map come to rest at
+    A step is kept within four cells, so that nodes outside every image of the map come to rest at
     its edge.
+
+    Args:
+        lattice: the map's.
+        nodes: `[2, rows, columns]`, its nodes.
+        moved: where they go, source pixels.
+        part: a window of the lattice, whose nodes are wanted.
+
+    Returns:
+        `[B, 2, part.rows, part.columns]` source pixels.
     """
     forward = torch.cat((moved - nodes, jacobian(moved, lattice.cell)), dim=1)
-    found = nodes - (moved - nodes)
+    rows, columns = lattice.slices(part)
+    wanted = nodes[:, rows, columns]
+    found = wanted - forward[:, :2, rows, columns]
     limit = 4.0 * lattice.cell
     for _ in range(NEWTON_STEPS):
         values = lattice.read(forward, found)
-        error = found + values[:, :2] - nodes
+        error = found + values[:, :2] - wanted
         xx, xy, yx, yy = values[:, 2:].unbind(1)
         scale = 1 / (xx * yy - xy * yx).clamp(min=0.05)
         step_x = (yy * error[:, 0] - xy * error[:, 1]) * scale

@@ -26,11 +26,11 @@ def paint_mouth(
         setup: the portrait.
         picture: `[3, h, w]`, 0 … 255, the pixels of `setup.box`.
         moved: `[2, 2, rows, columns]`, where the lattice's nodes go by the two fields.
-        sources: `[2, 2, rows, columns]`, where they come from.
+        sources: `[2, 2, rows, columns]`, where those of `setup.visible` come from.
         frame: the motion.
     """
     window = _window(setup, moved)
-    rows, columns = setup.lattice.slices(window)
+    rows, columns = setup.visible.slices(window)
     upper, lower = (enlarge(side[:, rows, columns], window)[0] for side in sources)
     below_upper, upper_to_lower = setup.mouth.beyond_edges(upper)
     _, below_lower = setup.mouth.beyond_edges(lower)

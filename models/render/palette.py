@@ -66,7 +66,7 @@ class Palette:
         teeth_light = min(0.95 * bright + 20, 235.0)
         teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
         depth = black.clamp(max=60)
-        dark = 0.5 * depth + 0.14 * lips
+        dark = 0.35 * depth + 0.14 * lips
         slant = float((light[2:].mean() - light[:2].mean()) / light.mean().clamp(min=1))
         blur, grain = _texture(face @ weights)
         return cls(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DOUBLE_UP_TO = 1200 * 1200  # pixels; larger pictures are fine enough as they are
+DOUBLE_UP_TO = 800 * 800  # pixels; larger pictures are fine enough as they are
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,8 +115,8 @@ class WarpRenderer:
             head=HeadMotion.of(setup.head, rotation.float(), translation.float(), scale),
         )
         moved = move(setup, motion)
-        sources = invert(setup.lattice, setup.nodes, moved)
-        sources = stay_inside(sources, setup.nodes, setup.portrait.size)
+        sources = invert(setup.lattice, setup.nodes, moved, setup.visible)
+        sources = stay_inside(sources, setup.visible.nodes(self.device), setup.portrait.size)
         paint_eyes(setup, weights)
         picture = sample(setup, sources)
         paint_mouth(setup, picture, moved, sources, motion)
@@ -180,8 +180,7 @@ def sample(setup: Setup, sources: Tensor) -> Tensor:
     coarse, `paint_mouth` draws over it.
     """
     visible = setup.visible
-    rows, columns = setup.lattice.slices(visible)
-    upper, lower = sources[:, :, rows, columns]
+    upper, lower = sources
     on_upper_side = setup.mouth.beyond_edges(upper)[0] < 0
     chosen = torch.where(on_upper_side, upper, lower)
     grid = enlarge(setup.texture.normalise(chosen), visible)[0]

@@ -59,10 +59,19 @@ def test_the_inverse_undoes_a_strong_smooth_warp():
     bump = torch.exp(-(x**2 + y**2) / (2 * 25**2))
     moved = (nodes + torch.stack((14 * bump, -10 * bump)))[None]
     assert determinant(jacobian(moved, LATTICE.cell)).min() > 0.2
-    sources = invert(LATTICE, nodes, moved)
+    sources = invert(LATTICE, nodes, moved, LATTICE)
     landed = LATTICE.read(moved, sources)
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
     assert (landed - nodes)[inner].abs().max() < 0.05
+
+
+def test_a_part_of_the_inverse_is_the_inverse_of_the_part():
+    nodes = LATTICE.nodes()
+    moved = (nodes * 1.05 - 3.0)[None]
+    part = LATTICE.window((20, 30, 60, 70))
+    rows, columns = LATTICE.slices(part)
+    whole = invert(LATTICE, nodes, moved, LATTICE)
+    assert torch.allclose(invert(LATTICE, nodes, moved, part), whole[:, :, rows, columns])
 
 
 def test_enlarging_keeps_the_nodes():
