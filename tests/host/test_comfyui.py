@@ -58,7 +58,8 @@ def prompt_of(name, types, **changes):
     path = next(path for path in WORKFLOWS if path.stem == name)
     prompt = to_api(read(path), types)
     for node in prompt.values():
-        node["inputs"].update({k: v for k, v in changes.items() if k in node["inputs"]})
+        inputs = node["inputs"]
+        inputs |= {k: v for k, v in changes.items() if not isinstance(inputs.get(k, []), list)}
     return prompt
 
 
