@@ -127,7 +127,7 @@ def determinant(derivatives: Tensor) -> Tensor:
 
 
 def invert(lattice: Lattice, nodes: Tensor, moved: Tensor, part: Lattice) -> Tensor:
-    """A field `[C, rows, columns]` at every pixel from the first node to the last, `[1, C, h, w]`."""
+    """Where nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, by Newton.
 
     A step is kept within four cells, so that nodes outside every image of the map come to rest at
     its edge.
