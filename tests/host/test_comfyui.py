@@ -166,8 +166,8 @@ def test_quickstart_takes_real_portraits_and_voices(host, types):
     """With MediaPipe's detector, as a user would have it."""
     task = shared("models/face_landmarker.task")
     shutil.copy(task, host.base / "models" / "soliloquy")
-    portraits = ("photo_outdoor_512.jpg", "painting_full_720x1280.jpg")
-    voices = ("russian_48k_stereo_6s.wav", "short_16k_mono_2s.wav")
+    portraits = ("photo_outdoor_512.jpg", "art_small_225.png")
+    voices = ("short_16k_mono_2s.wav", "russian_48k_stereo_6s.wav")
     for portrait, voice in zip(portraits, voices, strict=True):
         host.add_input(shared(f"data/portraits/{portrait}"), portrait)
         host.add_input(shared(f"data/speech/{voice}"), voice)
@@ -195,7 +195,7 @@ def test_a_saved_motion_comes_back(host, types, inputs):
     saved = sorted((host.base / "output" / "soliloquy").glob("*.json"))[-1]
     value = json.loads(saved.read_text())
     assert value["format"] == "soliloquy-motion"
-    load = {"file": f"soliloquy/{saved.name} [output]"}
+    load = {"file": f"soliloquy/{saved.name} [output]", "fps": 0.0}
     number = node_of(prompt, "SoliloquyEditMotion")
     prompt[number] = {"class_type": "SoliloquyLoadMotion", "inputs": load}
     again = host.run(prompt)
