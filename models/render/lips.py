@@ -61,7 +61,7 @@ def _inside(
     height, width = window.pixels
     pixels = Lattice(window.x0, window.y0, 1, width, height).nodes(own.device)
     on_skull = frame.head.undo_on_plane(pixels, setup.mouth_depth)
-    shift = setup.lips.teeth_shift(frame.offsets, mouth, frame.closing)
+    shift = setup.lips.teeth_shift(frame.offsets, mouth, frame.lips)
     skull = mouth.teeth(on_skull, mouth.upper)
     jaw = mouth.teeth(on_skull - shift.view(2, 1, 1), mouth.lower)
     gap = (below_upper - below_lower).clamp(min=0)

@@ -38,6 +38,8 @@ LIP_ON_TEETH = (
     0.65  # how much the lower lip tells of where the lower teeth are; the chin tells the rest
 )
 JAW_BONE = 1.3  # way of the jaw's bone in that of the chin's skin
+SPEAKING = 0.12  # sum of the speaking weights from which a mouth has left its rest
+SPOKEN_REST = 0.75  # share of the portrait's own opening that speech gives up
 UPPER_SHARE = 0.3  # of a closing gap that the upper lip comes down by
 _UPPER_EDGE = (60, 61, 62, 63, 64)
 _LOWER_EDGE = (60, 67, 66, 65, 64)
@@ -175,23 +177,25 @@ class LipFields:
             _side_matrices(mouth, line_lower, landmarks)[1],
         )
 
-    def displacements(self, offsets: Tensor, mouth: Mouth, closing: float) -> tuple[Tensor, Tensor]:
+    def displacements(
+        self, offsets: Tensor, mouth: Mouth, control: LipControl
+    ) -> tuple[Tensor, Tensor]:
         """The upper and the lower field of a frame, each `[3, N]` in pixels.
 
         Args:
             offsets: `[68, 3]`, how far the landmarks move, pixels.
             mouth: whose lips these are.
-            closing: 0 … 1, how firmly the lips are pressed together.
+            control: how the lips are held.
         """
         upper, lower = offsets.T @ self.upper, offsets.T @ self.lower
-        excess = self._excess_gap(offsets, mouth, closing)
+        excess = self._excess_gap(offsets, mouth, control)
         pull = read_table(excess[None], self.along)[0] * self.reach
         down = mouth.axes[1, :, None]
         upper[:2] += UPPER_SHARE * pull * down
         lower[:2] -= (1 - UPPER_SHARE) * pull * down
         return upper, lower
 
-    def teeth_shift(self, offsets: Tensor, mouth: Mouth, closing: float) -> Tensor:
+    def teeth_shift(self, offsets: Tensor, mouth: Mouth, control: LipControl) -> Tensor:
         """How far the lower teeth move in the picture, `[2]` pixels: with the jaw and with the lip
         before them.
 
@@ -199,24 +203,26 @@ class LipFields:
         about them.
         """
         middle = SAMPLES // 2
-        excess = self._excess_gap(offsets, mouth, closing)[middle]
+        excess = self._excess_gap(offsets, mouth, control)[middle]
         lip = self.edge_lower[middle] @ offsets[:, :2]
         lip = lip - (1 - UPPER_SHARE) * excess * mouth.axes[1]
         chin = JAW_BONE * offsets[7:10, :2].mean(0)
         return torch.lerp(chin, lip, LIP_ON_TEETH)
 
-    def _excess_gap(self, offsets: Tensor, mouth: Mouth, closing: float) -> Tensor:
+    def _excess_gap(self, offsets: Tensor, mouth: Mouth, control: LipControl) -> Tensor:
         """By how much the landmarks alone would part the lips too far, `[SAMPLES]` pixels;
         negative: overlap.
         """
         parting = (self.edge_lower - self.edge_upper) @ offsets[:, :2] @ mouth.axes[1]
         rest = mouth.opening
-        # A portrait with parted lips is at rest that way; speech opens it only beyond.
+        # A portrait with parted lips rests that way. When it speaks, weights say how far its lips
+        # are apart, counted from closed ones.
+        kept = rest * (1 - SPOKEN_REST * control.speaking)
         stick = CONTACT * mouth.interocular
         apart = (parting.clamp(min=0) ** 2 + stick**2).sqrt() - stick
-        wider = (rest**2 + apart**2).sqrt()
-        gap = torch.where(parting > 0, wider, (rest + parting).clamp(min=0))
-        return rest + parting - gap * (1 - closing)
+        wider = (kept**2 + apart**2).sqrt()
+        gap = torch.where(parting > 0, wider, (kept + parting).clamp(min=0))
+        return rest + parting - gap * (1 - control.closing)
 
 
 def _side_matrices(mouth: Mouth, points: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,13 +257,26 @@ def _rounded(value: Tensor) -> Tensor:
     return (value * (2 - value)).sqrt()
 
 
-def lip_closing(weights: Tensor) -> Tensor:
-    """How firmly lips are held together, 0 … 1 `[T]`, from ARKit weights `[T, 52]`."""
-    names = ("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper")
-    pressed = weights[:, [INDEX[name] for name in names]].clamp(0, 1)
-    press = pressed[:, :2].mean(1) * 3.2 + pressed[:, 2:].amin(1) * 2
-    jaw, close = weights[:, INDEX["jawOpen"]], weights[:, INDEX["mouthClose"]]
-    closed = close / jaw.clamp(min=0.02).maximum(close)
-    shut = smoothstep(close / 0.05) * smoothstep((closed - 0.5) / 0.5)
-    ajar = smoothstep((jaw - close) / 0.25)
-    return torch.maximum(smoothstep(press) * (1 - ajar), shut).clamp(0, 1)
+@dataclass(frozen=True)
+class LipControl:
+    """What a frame wants of the lips beyond where landmarks go; both 0 … 1."""
+
+    closing: float  # how firmly they are held together
+    speaking: float  # how far the mouth has left its rest to speak
+
+    @classmethod
+    def of(cls, weights: Tensor) -> LipControl:
+        """Read off ARKit `weights [52]`."""
+
+        def weight(*names: str) -> Tensor:
+            return weights[[INDEX[name] for name in names]].clamp(0, 1)
+
+        jaw, close = weight("jawOpen", "mouthClose")
+        pressed = weight("mouthPressLeft", "mouthPressRight").mean()
+        rolled = weight("mouthRollLower", "mouthRollUpper").amin()
+        closed = close / jaw.clamp(min=0.02).maximum(close)
+        shut = smoothstep(close / 0.05) * smoothstep((closed - 0.5) / 0.5)
+        firm = smoothstep(3.2 * pressed + 2 * rolled) * (1 - smoothstep((jaw - close) / 0.25))
+        spoken = weight("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker").sum()
+        spoken = spoken + pressed + weight("mouthStretchLeft", "mouthStretchRight").mean()
+        return cls(float(torch.maximum(firm, shut)), float(smoothstep(spoken / SPEAKING)))

@@ -14,7 +14,7 @@ from .eyes import Eye
 from .field import Lattice
 from .head import Head, HeadMotion
 from .interior import Interior
-from .mouth import EYES, LipFields, Mouth
+from .mouth import EYES, LipControl, LipFields, Mouth
 from .palette import Palette
 from .texture import Texture
 
@@ -111,7 +111,7 @@ class FrameMotion:
     """How one frame moves."""
 
     offsets: Tensor  # [68, 3] pixels, of the landmarks
-    closing: float  # 0 … 1, how firmly the lips are held together
+    lips: LipControl
     tongue_out: float  # 0 … 1
     head: HeadMotion
 

@@ -20,7 +20,7 @@ from ..payloads import Motion, PayloadError, Portrait
 from .field import enlarge, invert
 from .head import HeadMotion
 from .lips import paint_mouth
-from .mouth import lip_closing
+from .mouth import LipControl
 from .setup import FrameMotion, Setup
 
 
@@ -110,7 +110,7 @@ class WarpRenderer:
             return image.clone()
         motion = FrameMotion(
             offsets=setup.landmark_offsets(weights),
-            closing=float(lip_closing(weights[None])[0]),
+            lips=LipControl.of(weights),
             tongue_out=float(weights[INDEX["tongueOut"]]),
             head=HeadMotion.of(setup.head, rotation.float(), translation.float(), scale),
         )
@@ -135,7 +135,7 @@ def move(setup: Setup, frame: FrameMotion) -> Tensor:
         `[2, 2, rows, columns]` source pixels.
     """
     both = []
-    for side in setup.lips.displacements(frame.offsets, setup.mouth, frame.closing):
+    for side in setup.lips.displacements(frame.offsets, setup.mouth, frame.lips):
         shift = side.view(3, *setup.depth.shape)
         points = setup.nodes + shift[:2]
         turned = frame.head.offsets(points, setup.depth + shift[2])

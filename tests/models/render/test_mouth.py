@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 from soliloquy.models.motion.rig import load_rig
-from soliloquy.models.render.mouth import SAMPLES, LipFields, Mouth, lip_closing, read_table
+from soliloquy.models.render.mouth import SAMPLES, LipControl, LipFields, Mouth, read_table
 from soliloquy.models.render.setup import Setup
 
 from .drawn_face import drawn_face, weights
@@ -14,10 +14,12 @@ def setup():
     return Setup.of(drawn_face(), load_rig(), torch.device("cpu"))
 
 
-def _gap(setup, values, closing=0.0):
+def _gap(setup, values, closing=0.0, speaking=0.0):
     """How far the lips are apart along the lip line, inter-ocular distances, `[SAMPLES]`."""
     line_upper, line_lower = setup.mouth.line()
-    upper, lower = setup.lips.displacements(setup.landmark_offsets(values), setup.mouth, closing)
+    upper, lower = setup.lips.displacements(
+        setup.landmark_offsets(values), setup.mouth, LipControl(closing, speaking)
+    )
     shape = (1, 3, *setup.depth.shape)
     moved = [
         setup.lattice.read(side.view(shape), line[None, :, :, None])[0, :2, :, 0] + line
@@ -40,7 +42,7 @@ def test_closing_shuts_what_the_jaw_opened(setup):
 
 def test_both_fields_agree_away_from_the_mouth(setup):
     upper, lower = setup.lips.displacements(
-        setup.landmark_offsets(weights(jawOpen=1.0)), setup.mouth, 0.0
+        setup.landmark_offsets(weights(jawOpen=1.0)), setup.mouth, LipControl(0.0, 1.0)
     )
     outside = setup.lips.along.abs() > 1.0
     assert torch.equal(upper[:, outside], lower[:, outside])
@@ -59,7 +61,9 @@ def test_lips_never_pass_through_each_other(setup):
 
 def test_the_lower_teeth_go_down_with_the_jaw(setup):
     offsets = setup.landmark_offsets(weights(jawOpen=1.0))
-    shift = setup.lips.teeth_shift(offsets, setup.mouth, 0.0) / setup.mouth.interocular
+    shift = (
+        setup.lips.teeth_shift(offsets, setup.mouth, LipControl(0.0, 1.0)) / setup.mouth.interocular
+    )
     assert 0.25 < shift[1] < 0.5
 
 
@@ -73,6 +77,8 @@ def test_an_open_portrait_keeps_its_opening_at_rest_and_can_close():
     assert rest[SAMPLES // 2] > 0.06
     assert torch.allclose(_gap(opened, weights()), rest, atol=1e-3)
     assert _gap(opened, weights(), closing=1.0).abs().max() < 0.02
+    spoken = _gap(opened, weights(jawOpen=0.1), speaking=1.0)
+    assert spoken[SAMPLES // 2] < rest[SAMPLES // 2] < _gap(opened, weights(jawOpen=0.5))[32]
 
 
 def test_the_lip_line_runs_through_the_inner_lips():
@@ -96,7 +102,7 @@ def test_the_lip_line_runs_through_the_inner_lips():
     ],
 )
 def test_lips_close_for_p_b_m_and_not_for_vowels(pose, low, high):
-    assert low <= float(lip_closing(weights(**pose)[None])[0]) <= high
+    assert low <= LipControl.of(weights(**pose)).closing <= high
 
 
 def test_tables_are_read_linearly_and_held_beyond_their_ends():
@@ -110,3 +116,10 @@ def test_fields_are_linear_in_the_landmarks(setup):
     points = torch.rand(2, 50) * 200
     fields = LipFields.over(Mouth.of(portrait), points, portrait.landmarks[:, :2])
     assert fields.upper.shape == fields.lower.shape == (68, 50)
+
+
+def test_speaking_is_what_opens_or_closes_a_mouth_and_not_a_smile():
+    assert LipControl.of(weights()).speaking == 0.0
+    assert LipControl.of(weights(mouthSmile=1.0, eyeBlink=1.0)).speaking == 0.0
+    assert LipControl.of(weights(jawOpen=0.2)).speaking == 1.0
+    assert LipControl.of(weights(mouthPress=0.3)).speaking == 1.0

@@ -7,6 +7,7 @@ from soliloquy.models.payloads import Motion, PayloadError, Timeline
 from soliloquy.models.portrait.crop import prepare_portrait, read_image
 from soliloquy.models.render.field import determinant, jacobian
 from soliloquy.models.render.head import HeadMotion
+from soliloquy.models.render.mouth import LipControl
 from soliloquy.models.render.setup import FrameMotion
 from soliloquy.models.render.warp import WarpRenderer, load, move, stay_inside
 
@@ -70,7 +71,7 @@ def _psnr(a, b):
 def _smallest_determinant(setup, values, rotation):
     """Over the nodes each of the two fields is responsible for."""
     head = HeadMotion.of(setup.head, rotation, torch.zeros(3), torch.tensor(1.0))
-    frame = FrameMotion(setup.landmark_offsets(values), 0.0, 0.0, head)
+    frame = FrameMotion(setup.landmark_offsets(values), LipControl.of(values), 0.0, head)
     upper, lower = determinant(jacobian(move(setup, frame), setup.lattice.cell))
     below_upper, below_lower = setup.mouth.beyond_edges(setup.nodes)
     margin = setup.lattice.cell
