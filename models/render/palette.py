@@ -15,6 +15,7 @@ from torch import Tensor
 from ..payloads import Portrait
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of sRGB values, Rec. 601
+PARTED = 0.05  # inter-ocular distances between lips that show what is behind them
 TEETH_TINT = 0.6  # share of the skin's hue in the teeth
 _CHEEKS = (
     (1, 31),
@@ -64,6 +65,8 @@ class Palette:
         hue = skin / (skin @ weights).clamp(min=1)
         bright = float(light.max())
         teeth_light = min(0.95 * bright + 20, 235.0)
+        own = _own_teeth(image, points, float(portrait.interocular))
+        teeth_light = teeth_light if own is None else min(teeth_light, max(1.15 * own, 60.0))
         teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
         depth = black.clamp(max=60)
         dark = 0.35 * depth + 0.14 * lips
@@ -81,6 +84,18 @@ class Palette:
             blur=blur,
             grain=grain,
         )
+
+
+def _own_teeth(image: Tensor, points: Tensor, unit: float) -> float | None:
+    """Luminance of the brightest spot between parted lips, 0 … 255; None where they are closed."""
+    if float((points[66] - points[62]).norm()) < PARTED * unit:
+        return None
+    spots = [
+        _spot(image, torch.lerp(points[upper], points[lower], share), 0)
+        for upper, lower in ((61, 67), (62, 66), (63, 65))
+        for share in (0.25, 0.4, 0.55, 0.7)
+    ]
+    return float((torch.stack(spots) @ torch.tensor(LUMINANCE)).max())
 
 
 def _spot(image: Tensor, where: Tensor, radius: int) -> Tensor:

@@ -45,3 +45,11 @@ def test_grain_and_blur_are_measured():
     soft = gaussian_blur2d(portrait.image.permute(2, 0, 1)[None].float(), (15, 15), (2.5, 2.5))
     soft = dataclasses.replace(portrait, image=soft[0].permute(1, 2, 0).byte().contiguous())
     assert Palette.of(soft).blur > Palette.of(portrait).blur + 0.5
+
+
+def test_drawn_teeth_are_no_brighter_than_those_the_portrait_shows():
+    portrait = drawn_face()
+    landmarks = portrait.landmarks.clone()
+    landmarks[[65, 66, 67], 1] += 0.1 * portrait.interocular
+    parted = dataclasses.replace(portrait, landmarks=landmarks)
+    assert _luminance(Palette.of(parted).teeth) < _luminance(Palette.of(portrait).teeth) - 20
