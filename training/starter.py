@@ -3,7 +3,7 @@
     python -m soliloquy.training.starter synthesise FOLDER --hours 10   # 5 minutes
     python -m soliloquy.training.starter train FOLDER                   # two CPU cores
 
-`weights/starter.md` tells which Debian packages bring the voices and what the result scores.
+`weights/starter_speech.md` tells which Debian packages bring the voices and what the result scores.
 """
 
 from __future__ import annotations
