@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 DEMO_VIDEO = "soliloquy_demo.mp4"
-BENCHMARKS = ("warp", "length")
+BENCHMARKS = ("warp", "length", "memory")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,9 +1,7 @@
-"""Length, sync and memory: every length at every frame rate, read back from the file.
+"""Length and sync: every length at every frame rate, read back from the file.
 
-Two parts. The matrix runs the real sound, speech and motion stages and writes a tiny still picture:
-the number of frames, the length of picture and sound, and whether the last word is in both the
-sound and the motion. The memory part renders one and ten minutes with the warp renderer, each in a
-process of its own.
+Runs the real sound, speech and motion stages and writes a tiny still picture: the number of frames,
+the length of picture and sound, and whether the last word is in both the sound and the motion.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +19,22 @@ import numpy as np
 import torch
 
 from ..models.payloads import Motion, parse_fps
-from ..models.pipeline import Settings, perform, speak
+from ..models.pipeline import Settings, perform
 from ..models.render.video import VideoWriter
 from ..models.speech.audio import read_sound, resample
 from . import ASSETS
-from .machine import astronaut, description, peak_memory
+from .machine import description
 
 LENGTHS = (1, 10, 60, 600, 1800)  # seconds
 RATES = ("23.976", "24", "25", "29.97", "30", "50", "60")
 SAMPLE_RATE = 44100
 ODD_SAMPLES = 13  # so that no length is a whole number of frames or packets
 CLICK = 400  # samples at the very end, loud
-MEMORY_LENGTHS = (60, 600)  # seconds
-MEMORY_SIZE = 128  # pixels, the side of the portrait of the memory part
 
 
 def measure(longest: int = LENGTHS[-1]) -> dict[str, Any]:
-    """Run both parts up to `longest` seconds, print a table, and return the numbers."""
-    rows, memory = [], {}
+    """Run all sounds up to `longest` seconds, print a table, and return the numbers."""
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seconds in [length for length in LENGTHS if length <= longest]:
@@ -47,22 +42,12 @@ def measure(longest: int = LENGTHS[-1]) -> dict[str, Any]:
             for rate in RATES:
                 rows.append(_row(sound, rate, folder / "out.mp4"))
                 print(_line(rows[-1]), flush=True)
-        for seconds in [length for length in MEMORY_LENGTHS if length <= longest]:
-            sound = write_speech(folder / "sound.wav", seconds)
-            with get_context("spawn").Pool(1) as pool:
-                memory[seconds] = pool.apply(_memory_of, (str(sound), str(folder / "out.mp4")))
-            print(f"{seconds:5d} s rendered: peak {memory[seconds]:.0f} MiB", flush=True)
-    growth = memory[600] / memory[60] - 1 if len(memory) == len(MEMORY_LENGTHS) else None
-    if growth is not None:
-        print(f"ten minutes need {growth:+.1%} of the memory of one")
     failed = [row for row in rows if not row["passed"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} passed")
     return {
         "benchmark": "length",
         "machine": description(),
         "rows": rows,
-        "peak_memory_mib": memory,
-        "memory_growth": growth,
     }
 
 
@@ -140,11 +125,6 @@ def _read_back(path: Path) -> dict[str, Any]:
             samples += frame.samples
     loud = np.abs(tail) > 0.4
     return found | {"samples_in_file": samples, "click_at_the_end": bool(loud[-20:].any())}
-
-
-def _memory_of(sound: str, output: str) -> float:
-    speak(astronaut(MEMORY_SIZE), sound, output, Settings(device="cpu"))
-    return peak_memory()
 
 
 def _line(row: dict[str, Any]) -> str:
