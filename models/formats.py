@@ -36,13 +36,15 @@ class Format:
         "model",
     )  # dictionaries the tensors may be wrapped in
     prefixes: tuple[str, ...] = ("module.",)  # removed where present
-    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = (
-        None  # on upstream's keys, e.g. baking weight norm
-    )
+    prepare: str = ""  # "module:function" on upstream's keys, e.g. baking weight norm
 
     def builder(self) -> Callable[..., Any]:
         """The function that builds the empty network."""
         return _resolve(self.build)
+
+    def prepared(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state dict after the arithmetic that this layout needs."""
+        return _resolve(self.prepare)(state) if self.prepare else state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,102 @@ FORMATS: tuple[Format, ...] = (
         title="Soliloquy starter motion",
         build="motion.starter:build",
         markers=("lips.weight",),
+    ),
+    Format(
+        name="liveportrait/appearance",
+        title="LivePortrait appearance extractor",
+        build="render.liveportrait.appearance:build",
+        prepare="render.liveportrait.appearance:prepare",
+        markers=("first.conv.weight", "resblocks_3d.3dr0.conv1.weight"),
+        rename=(
+            (r"num_batches_tracked$", None),
+            (r"^first\.conv\.", "stem."),
+            (r"^down_blocks\.(\d+)\.conv\.", r"down.\1."),
+            (r"^second\.", "lift."),
+            (r"^resblocks_3d\.3dr(\d+)\.", r"blocks.\1."),
+            (r"\.norm1\.", ".norm."),
+            (r"\.conv1\.", ".first."),
+            (r"\.conv2\.", ".second."),
+        ),
+    ),
+    Format(
+        name="liveportrait/motion",
+        title="LivePortrait motion extractor",
+        build="render.liveportrait.motion_extractor:build",
+        prefixes=("module.", "detector."),
+        markers=("downsample_layers.0.0.weight", "fc_kp.weight"),
+        rename=(
+            (r"^downsample_layers\.0\.0\.", "down.0."),
+            (r"^downsample_layers\.0\.1\.", "down_norms.0."),
+            (r"^downsample_layers\.(\d+)\.0\.", r"down_norms.\1."),
+            (r"^downsample_layers\.(\d+)\.1\.", r"down.\1."),
+            (r"\.dwconv\.", ".depthwise."),
+            (r"\.pwconv1\.", ".widen."),
+            (r"\.grn\.", ".response."),
+            (r"\.pwconv2\.", ".narrow."),
+            (r"^fc_", "heads."),
+        ),
+    ),
+    Format(
+        name="liveportrait/warping",
+        title="LivePortrait warping network",
+        build="render.liveportrait.warping:build",
+        prepare="render.liveportrait.warping:prepare",
+        markers=("dense_motion_network.mask.weight", "third.conv.weight"),
+        rename=(
+            (r"num_batches_tracked$", None),
+            (r"^dense_motion_network\.", ""),
+            (r"\.encoder\.down_blocks\.(\d+)\.conv\.", r".down.\1."),
+            (r"\.decoder\.up_blocks\.(\d+)\.", r".up.\1."),
+            (r"\.decoder\.conv\.", ".last."),
+            (r"^third\.conv\.", "third."),
+        ),
+    ),
+    Format(
+        name="liveportrait/generator",
+        title="LivePortrait generator",
+        build="render.liveportrait.generator:build",
+        prepare="render.liveportrait.generator:prepare",
+        markers=("G_middle_0.conv_0.bias", "conv_img.0.weight"),
+        rename=(
+            (r"^fc\.", "stem."),
+            (r"^conv_img\.0\.", "image."),
+            (r"^G_middle_(\d+)\.", r"middle.\1."),
+            (r"^up_(\d+)\.", r"up.\1."),
+            (r"\.norm_0\.modulation\.", ".first_modulation."),
+            (r"\.norm_1\.modulation\.", ".second_modulation."),
+            (r"\.norm_s\.mlp_(gamma|beta)\.", r".shortcut_\1."),
+            (r"\.conv_0\.", ".first."),
+            (r"\.conv_1\.", ".second."),
+            (r"\.conv_s\.", ".shortcut."),
+        ),
+    ),
+    Format(
+        name="liveportrait/stitching",
+        title="LivePortrait stitching",
+        build="render.liveportrait.retargeting:build_stitching",
+        wrappers=("state_dict", "model", "retarget_shoulder"),
+        prefixes=("module.", "retarget_shoulder_module."),
+        markers=("mlp.0.weight", "mlp.6.weight"),
+        rename=((r"^mlp\.", "layers."),),
+    ),
+    Format(
+        name="liveportrait/retarget_lip",
+        title="LivePortrait lip retargeting",
+        build="render.liveportrait.retargeting:build_lip",
+        wrappers=("state_dict", "model", "retarget_mouth"),
+        prefixes=("module.", "retarget_mouth_module."),
+        markers=("mlp.0.weight", "mlp.6.weight"),
+        rename=((r"^mlp\.", "layers."),),
+    ),
+    Format(
+        name="liveportrait/retarget_eye",
+        title="LivePortrait eye retargeting",
+        build="render.liveportrait.retargeting:build_eye",
+        wrappers=("state_dict", "model", "retarget_eye"),
+        prefixes=("module.", "retarget_eye_module."),
+        markers=("mlp.0.weight", "mlp.10.weight"),
+        rename=((r"^mlp\.", "layers."),),
     ),
 )
 
