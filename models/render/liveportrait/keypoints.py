@@ -35,10 +35,15 @@ class LivePortraitSource:
     t: Tensor  # [3] shift in the crop, which spans −1 … 1; z is not used
     scale: float
     interocular: float = 1.0  # the portrait's inter-ocular distance in the crop's coordinates
+    tilt: float = 0.0  # degrees by which the crop is turned against the picture, clockwise
 
     @classmethod
     def from_heads(
-        cls, heads: Mapping[str, Tensor], interocular: float = 1.0, index: int = 0
+        cls,
+        heads: Mapping[str, Tensor],
+        interocular: float = 1.0,
+        tilt: float = 0.0,
+        index: int = 0,
     ) -> LivePortraitSource:
         """Image `index` of what the motion extractor returned for a batch."""
         heads = {name: head[index].detach().float().cpu() for name, head in heads.items()}
@@ -52,6 +57,7 @@ class LivePortraitSource:
             t=heads["t"].reshape(3),
             scale=float(heads["scale"]),
             interocular=interocular,
+            tilt=tilt,
         )
 
     @property
@@ -112,16 +118,17 @@ def transform_keypoints(
 def motion_from_pose(source: LivePortraitSource, pose: Pose, timeline: Timeline) -> Motion:
     """Absolute LivePortrait motion as what is added to this portrait (`payloads.py`).
 
-    Rotation becomes what turns the portrait's head, in image axes, into the pose; translation is
-    measured in inter-ocular distances.
+    Rotation becomes what turns the portrait's head, in the picture's axes, into the pose;
+    translation is measured in inter-ocular distances.
     """
     turned = pose.rotation.mT @ rotation_matrix(source.degrees)  # column vectors: R_d · R_sᵀ
-    shift = (pose.t - source.t) / source.interocular
+    upright = _crop_axes(source).mT
+    shift = (pose.t - source.t) / source.interocular * pose.t.new_tensor([1.0, 1.0, 0.0])
     return Motion(
         space="liveportrait",
         values=pose.exp - source.exp,
-        rotation=matrix_to_euler(turned),
-        translation=shift * shift.new_tensor([1.0, 1.0, 0.0]),
+        rotation=matrix_to_euler(upright @ turned @ upright.mT),
+        translation=shift @ upright.mT,
         scale=pose.scale / source.scale,
         timeline=timeline,
     )
@@ -138,13 +145,19 @@ def pose_from_motion(source: LivePortraitSource, motion: Motion) -> Pose:
             f"LivePortrait needs motion of the space 'liveportrait', not '{motion.space}'."
             " Convert the motion first."
         )
-    rotation = rotation_matrix(source.degrees) @ rotation_matrix(motion.rotation)
+    axes = _crop_axes(source)
+    turned = axes @ euler_to_matrix(motion.rotation) @ axes.mT
     return Pose(
         exp=source.exp + motion.values,
-        rotation=rotation,
-        t=source.t + motion.translation * source.interocular,
+        rotation=rotation_matrix(source.degrees) @ turned.mT,
+        t=source.t + motion.translation @ axes.mT * source.interocular,
         scale=source.scale * motion.scale,
     )
+
+
+def _crop_axes(source: LivePortraitSource) -> Tensor:
+    """What turns the picture's axes into the crop's, for column vectors."""
+    return euler_to_matrix(torch.tensor([0.0, 0.0, source.tilt]))
 
 
 def relative_pose(source: LivePortraitSource, driving: Pose) -> Pose:
