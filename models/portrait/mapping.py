@@ -1,7 +1,8 @@
 """The two ways to name the points of a face: iBUG's 68 and MediaPipe's 478.
 
-iBUG's 68 (Sagonas et al. 2013) are what the field's models speak; MediaPipe's mesh is what most detectors and renderers
-give and want. "Right" and "left" are the person's own, so the right eye is on the left of the picture.
+iBUG's 68 (Sagonas et al. 2013) are what the field's models speak; MediaPipe's mesh is what most
+detectors give and renderers want. "Right" and "left" are the person's own: the right eye is on the
+left of the picture.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ REGIONS = {
     "outer_lips": OUTER_LIPS,
     "inner_lips": INNER_LIPS,
 }
-RIGID = (*NOSE_BRIDGE, *NOSE_BASE, 36, 39, 42, 45)  # hardly moved by speech and expression
 
-# For each of the 68 the vertex of the mesh that lies closest to where iBUG's annotators put it. The ends of the jaw and
-# the contours are spaced like iBUG's mean shape, and the list is symmetric under `MIRROR_68`.
+# For each of the 68 the vertex of the mesh that lies closest to where iBUG's annotators put it: on
+# lips and lids as far along the contour as in iBUG's mean shape, on the jaw at even steps (there
+# iBUG's points slide along the visible outline, while the mesh stays on the skin). Symmetric.
 # fmt: off
 MEDIAPIPE_TO_68 = (
     127, 234, 132, 58, 172, 136, 150, 176, 152, 400, 379, 365, 397, 288, 361, 454, 356,  # jaw
@@ -56,34 +57,40 @@ MIRROR_68 = (
     64, 63, 62, 61, 60, 67, 66, 65,
 )
 # fmt: on
-"""`points[..., MIRROR_68, :]` with x negated is the face seen in a mirror, in iBUG's order again."""
+"""Landmark i of a mirrored face is landmark `MIRROR_68[i]` of the face."""
 
 
-def sparse_from_dense(dense: Tensor) -> Tensor:
-    """The 68 landmarks `[..., 68, C]` of a mesh `[..., 478, C]`."""
+def to_68(dense: Tensor) -> Tensor:
+    """The 68 landmarks `[..., 68, C]` among mesh points `[..., 478, C]` (468 will do)."""
     return dense[..., list(MEDIAPIPE_TO_68), :]
 
 
 def mean_face() -> Tensor:
-    """The mean neutral face as a mesh, `[478, 3]` float32: frontal and symmetric, x right, y down, z away.
+    """The mean neutral face as a mesh, `[478, 3]` float32: frontal, symmetric, lips closed.
 
-    The unit is the inter-ocular distance, the origin lies midway between the outer eye corners. Numbers in
-    `assets/mean_face.json`, averaged over tracked speakers.
+    Axes x right, y down, z away; the unit is the inter-ocular distance and the origin lies midway
+    between the outer eye corners. `assets/mean_face.json` says what it is the mean of.
     """
     return _mean_face()[0].clone()
 
 
 def mean_landmarks() -> Tensor:
-    """The mean neutral face as 68 landmarks, `[68, 3]` float32, in the frame and unit of `mean_face`."""
-    return sparse_from_dense(_mean_face()[0])
+    """The mean neutral face as 68 landmarks, `[68, 3]` float32, in the frame of `mean_face`."""
+    return to_68(_mean_face()[0])
+
+
+def open_face() -> Tensor:
+    """The mean face with mouth and eyes wide open, `[478, 3]`, in the frame of `mean_face`."""
+    return _mean_face()[2].clone()
 
 
 def mirror_478() -> Tensor:
-    """For each vertex of the mesh the index of the one across the face, `[478]` int64."""
+    """For each point of the mesh the index of the one across the face, `[478]` int64."""
     return _mean_face()[1].clone()
 
 
 @cache
-def _mean_face() -> tuple[Tensor, Tensor]:
+def _mean_face() -> tuple[Tensor, Tensor, Tensor]:
     stored = json.loads((ASSETS / "mean_face.json").read_text(encoding="utf-8"))
-    return torch.tensor(stored["points"], dtype=torch.float32), torch.tensor(stored["mirror"])
+    closed, opened = (torch.tensor(stored[name]).float() for name in ("points", "open"))
+    return closed, torch.tensor(stored["mirror"]), opened

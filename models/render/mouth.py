@@ -1,0 +1,211 @@
+"""The lips: where they part, which side each landmark moves, and how far apart they are in a frame.
+
+A mouth cannot open in one smooth field. The plane is cut along the lip line: the upper field carries the upper lip
+with the skull, the lower field carries the lower lip with the jaw, and both agree beyond the corners. Which of the two
+shows at a pixel is decided where the pixel comes from (`warp.py`); what neither reaches is the inside of the mouth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..motion.arkit import INDEX
+from ..payloads import Portrait
+from .field import landmark_interpolator
+from .head import smoothstep
+
+UPPER_LIP = (49, 50, 51, 52, 53, 61, 62, 63)
+LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
+EYES = tuple(range(36, 48))  # lids have their own layer (`eyes.py`) and stay put in the fields
+SAMPLES = 65  # along the lip line, from the right corner to the left
+FIELD_RADIUS = 1.5  # inter-ocular distances over which one landmark pulls
+CLOSING_REACH = (
+    0.45  # inter-ocular distances from the lip line over which closing lips pull the skin
+)
+UPPER_SHARE = 0.3  # of a closing gap that the upper lip comes down by
+_UPPER_EDGE = (60, 61, 62, 63, 64)
+_LOWER_EDGE = (60, 67, 66, 65, 64)
+# The inner lip contours of MediaPipe's mesh, from the right corner to the left.
+_DENSE_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+_DENSE_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+
+
+@dataclass(frozen=True, eq=False)
+class Mouth:
+    """The lip line of a portrait, in the mouth's own axes: along from corner to corner, across downwards."""
+
+    origin: Tensor  # [2] pixels, midway between the corners
+    axes: Tensor  # [2, 2], rows: along and across, unit vectors
+    half: float  # pixels, from the origin to a corner
+    upper: Tensor  # [SAMPLES] pixels across: lower edge of the upper lip
+    lower: Tensor  # [SAMPLES] pixels across: upper edge of the lower lip
+    interocular: float
+
+    @classmethod
+    def of(cls, portrait: Portrait, device: torch.device | str = "cpu") -> Mouth:
+        """The lips of a portrait; its dense landmarks are used where known."""
+        points = portrait.landmarks[:, :2]
+        edges = points[list(_UPPER_EDGE)], points[list(_LOWER_EDGE)]
+        if portrait.dense is not None:
+            dense = portrait.dense[:, :2]
+            edges = dense[list(_DENSE_UPPER)], dense[list(_DENSE_LOWER)]
+        right, left = edges[0][0], edges[0][-1]
+        along = (left - right) / (left - right).norm()
+        axes = torch.stack((along, torch.stack((-along[1], along[0]))))
+        origin = (right + left) / 2
+        half = float((left - right).norm() / 2)
+        upper, lower = (_edge((edge - origin) @ axes.T, half) for edge in edges)
+        middle = (upper + lower) / 2
+        upper, lower = torch.minimum(upper, middle), torch.maximum(lower, middle)
+        return cls(
+            origin.to(device),
+            axes.to(device),
+            half,
+            upper.to(device),
+            lower.to(device),
+            float(portrait.interocular),
+        )
+
+    @property
+    def opening(self) -> Tensor:
+        """How far the lips are apart in the portrait, `[SAMPLES]` pixels."""
+        return self.lower - self.upper
+
+    def coordinates(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `[2, …]` as -1 … 1 along the lips and pixels across."""
+        centred = points - self.origin.view(2, *[1] * (points.ndim - 1))
+        along, across = torch.einsum("ab,b...->a...", self.axes, centred)
+        return along / self.half, across
+
+    def beyond_edges(self, points: Tensor) -> Tensor:
+        """Signed distances of points `[2, …]` below the upper lip's edge and below the lower lip's, `[2, …]` pixels."""
+        along, across = self.coordinates(points)
+        edges = read_table(torch.stack((self.upper, self.lower)), along)
+        return across - edges
+
+    def teeth(self, points: Tensor, lip: Tensor) -> Tensor:
+        """Points `[2, h, w]` in the mouth's axes from the middle of a lip's edge, inter-ocular distances."""
+        along, across = self.coordinates(points)
+        return torch.stack((along * self.half, across - lip[SAMPLES // 2])) / self.interocular
+
+    def line(self) -> tuple[Tensor, Tensor]:
+        """Points of both edges, each `[2, SAMPLES]` in source pixels."""
+        along = torch.linspace(-self.half, self.half, SAMPLES, device=self.upper.device)
+        base = self.origin[:, None] + self.axes[0, :, None] * along
+        return (
+            base + self.axes[1, :, None] * self.upper,
+            base + self.axes[1, :, None] * self.lower,
+        )
+
+
+def _edge(points: Tensor, half: float) -> Tensor:
+    """A lip's edge `[K, 2]` in mouth axes as a smooth function of the position along, `[SAMPLES]`."""
+    from scipy.interpolate import PchipInterpolator
+
+    order = points[:, 0].argsort()
+    along, across = points[order, 0].double().numpy(), points[order, 1].double().numpy()
+    keep = [0] + [i for i in range(1, len(along)) if along[i] - along[i - 1] > 1e-3 * half]
+    curve = PchipInterpolator(along[keep], across[keep])
+    where = torch.linspace(-half, half, SAMPLES, dtype=torch.float64)
+    values = torch.from_numpy(curve(where.clamp(float(along[0]), float(along[-1])).numpy())).float()
+    return values * smoothstep((1 - torch.linspace(-1, 1, SAMPLES).abs()) / 0.08)
+
+
+def read_table(tables: Tensor, along: Tensor) -> Tensor:
+    """Linear interpolation of tables `[N, SAMPLES]` at positions -1 … 1 `[…]`, end values beyond: `[N, …]`."""
+    position = ((along + 1) * 0.5 * (SAMPLES - 1)).clamp(0, SAMPLES - 1)
+    left = position.long().clamp(max=SAMPLES - 2)
+    share = position - left
+    return torch.lerp(tables[:, left], tables[:, left + 1], share)
+
+
+@dataclass(frozen=True, eq=False)
+class LipFields:
+    """The upper and the lower field of a portrait over given points: matrices from landmark offsets."""
+
+    upper: Tensor  # [N, 68]
+    lower: Tensor  # [N, 68]
+    along: Tensor  # [N], position along the lips
+    reach: Tensor  # [N], 1 at the lip line, 0 where closing lips pull no more
+    edge_upper: Tensor  # [SAMPLES, 68], the fields on the lip edges themselves
+    edge_lower: Tensor  # [SAMPLES, 68]
+
+    @classmethod
+    def over(cls, mouth: Mouth, points: Tensor, landmarks: Tensor) -> LipFields:
+        """The fields over points `[2, N]`, for landmarks `[68, 2]`, all in source pixels."""
+        upper, lower = _side_matrices(mouth, points, landmarks)
+        line_upper, line_lower = mouth.line()
+        along, _ = mouth.coordinates(points)
+        above, below = mouth.beyond_edges(points)
+        distance = torch.where(above < 0, -above, below.clamp(min=0)) / mouth.interocular
+        beyond = (along.abs() - 1).clamp(min=0) * mouth.half / mouth.interocular
+        nearness = 1 - (distance**2 + beyond**2).sqrt() / CLOSING_REACH
+        return cls(
+            upper,
+            lower,
+            along,
+            smoothstep(nearness),
+            _side_matrices(mouth, line_upper, landmarks)[0],
+            _side_matrices(mouth, line_lower, landmarks)[1],
+        )
+
+    def displacements(self, offsets: Tensor, mouth: Mouth, closing: float) -> tuple[Tensor, Tensor]:
+        """The upper and the lower field of a frame, each `[3, N]` in pixels.
+
+        Args:
+            offsets: `[68, 3]`, how far the landmarks move, pixels.
+            mouth: whose lips these are.
+            closing: 0 … 1, how firmly the lips are pressed together.
+        """
+        upper, lower = (self.upper @ offsets).T, (self.lower @ offsets).T
+        excess = self._excess_gap(offsets, mouth, closing)
+        pull = read_table(excess[None], self.along)[0] * self.reach
+        down = mouth.axes[1, :, None]
+        upper[:2] += UPPER_SHARE * pull * down
+        lower[:2] -= (1 - UPPER_SHARE) * pull * down
+        return upper, lower
+
+    def _excess_gap(self, offsets: Tensor, mouth: Mouth, closing: float) -> Tensor:
+        """By how much the landmarks alone would part the lips too far, `[SAMPLES]` pixels; negative: overlap."""
+        parting = (self.edge_lower - self.edge_upper) @ offsets[:, :2] @ mouth.axes[1]
+        rest = mouth.opening
+        # A portrait with parted lips is at rest that way; speech opens it only beyond.
+        wider = (rest**2 + parting.clamp(min=0) ** 2).sqrt()
+        gap = torch.where(parting > 0, wider, (rest + parting).clamp(min=0))
+        return rest + parting - gap * (1 - closing)
+
+
+def _side_matrices(mouth: Mouth, points: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    sides = []
+    for foreign in (LOWER_LIP, UPPER_LIP):
+        own = [k for k in range(68) if k not in foreign]
+        matrix = points.new_zeros(points.shape[1], 68)
+        matrix[:, own] = landmark_interpolator(
+            landmarks[own] / mouth.interocular, points.T / mouth.interocular, radius=FIELD_RADIUS
+        )
+        sides.append(matrix)
+    along, _ = mouth.coordinates(points)
+    apart = _rounded((1 - along.abs()) / 0.5)[:, None] / 2
+    middle, half = (sides[0] + sides[1]) / 2, sides[0] - sides[1]
+    return middle + apart * half, middle - apart * half
+
+
+def _rounded(value: Tensor) -> Tensor:
+    """0 below 0, 1 above 1, with the quarter circle between them that an opening mouth has at its corners."""
+    value = value.clamp(0, 1)
+    return (value * (2 - value)).sqrt()
+
+
+def lip_closing(weights: Tensor) -> Tensor:
+    """How firmly lips are held together, 0 … 1 `[T]`, from ARKit weights `[T, 52]`."""
+    names = ("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper")
+    pressed = weights[:, [INDEX[name] for name in names]].clamp(0, 1)
+    press = pressed[:, :2].mean(1) * 2 + pressed[:, 2:].amin(1) * 2
+    jaw, close = weights[:, INDEX["jawOpen"]], weights[:, INDEX["mouthClose"]]
+    closed = close / jaw.clamp(min=0.02).maximum(close)
+    shut = smoothstep(close / 0.02) * smoothstep((closed - 0.5) / 0.5)
+    ajar = smoothstep((jaw - close) / 0.25)
+    return torch.maximum(smoothstep(press) * (1 - ajar), shut).clamp(0, 1)

@@ -1,0 +1,122 @@
+"""What a picture is made of, measured around a face: its tones, its light, its sharpness and its grain.
+
+Whatever is drawn into a portrait (teeth, tongue, the dark of the mouth) takes its colours from here, so that it looks
+photographed, printed or painted with the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..payloads import Portrait
+
+LUMINANCE = (0.299, 0.587, 0.114)  # of sRGB values, Rec. 601
+TEETH_TINT = 0.45  # share of the skin's hue in the teeth
+_CHEEKS = (
+    (1, 31),
+    (3, 48),
+    (15, 35),
+    (13, 54),
+)  # jaw and a point nearer the middle: skin lies between
+_UPPER_LIP, _LOWER_LIP = (
+    ((49, 61), (50, 61), (51, 62), (52, 63), (53, 63)),
+    ((57, 66), (56, 65), (58, 67)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """Colours are `[3]`, 0 … 255."""
+
+    skin: Tensor
+    lips: Tensor
+    teeth: Tensor
+    tongue: Tensor
+    gums: Tensor
+    dark: Tensor  # the unlit depth of the mouth
+    slant: float  # light from the right of the picture minus from the left, relative to the mean
+    blur: float  # standard deviation of the picture's softest edge transition, pixels
+    grain: float  # standard deviation of its noise, 0 … 255
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> Palette:
+        """Measured on the cheeks, the lips and the fine structure of the face."""
+        image, points = portrait.image.float(), portrait.landmarks[:, :2]
+        spot = max(1, round(0.03 * float(portrait.interocular)))
+        cheeks = torch.stack([_spot(image, (points[a] + points[b]) / 2, spot) for a, b in _CHEEKS])
+        lips = (
+            torch.stack(
+                [_spot(image, (points[a] + points[b]) / 2, 1) for a, b in _UPPER_LIP + _LOWER_LIP]
+            )
+            .median(0)
+            .values
+        )
+        weights = torch.tensor(LUMINANCE)
+        light = cheeks @ weights
+        skin = cheeks.mean(0)
+        face = _around(image, points)
+        black = torch.quantile((face @ weights).flatten()[::7], 0.01)
+        hue = skin / (skin @ weights).clamp(min=1)
+        bright = float(light.max())
+        teeth_light = min(0.88 * bright + 18, 230.0)
+        teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
+        depth = black.clamp(max=60)
+        dark = 0.5 * depth + 0.10 * lips
+        slant = float((light[2:].mean() - light[:2].mean()) / light.mean().clamp(min=1))
+        blur, grain = _texture(face @ weights)
+        return cls(
+            skin,
+            lips,
+            teeth,
+            tongue=0.68 * lips + 0.16 * skin,
+            gums=0.55 * lips + 0.2 * skin,
+            dark=dark,
+            slant=max(-0.6, min(0.6, slant)),
+            blur=blur,
+            grain=grain,
+        )
+
+
+def _spot(image: Tensor, where: Tensor, radius: int) -> Tensor:
+    """Median colour of a small square."""
+    height, width, _ = image.shape
+    x = int(where[0].round().clamp(radius, max(radius, width - 1 - radius)))
+    y = int(where[1].round().clamp(radius, max(radius, height - 1 - radius)))
+    patch = image[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+    return patch.reshape(-1, 3).median(0).values
+
+
+def _around(image: Tensor, points: Tensor) -> Tensor:
+    """The part of the picture that the face covers."""
+    x0, y0 = (int(v) for v in points.min(0).values.floor().clamp(min=0))
+    x1, y1 = (int(v) for v in points.max(0).values.ceil())
+    return image[y0 : y1 + 1, x0 : x1 + 1]
+
+
+def _texture(luminance: Tensor) -> tuple[float, float]:
+    """Blur (pixels) and noise of a grey picture `[h, w]`.
+
+    The noise is the median absolute deviation of the Laplacian-like mask of Immerkær (1996). The blur follows from how
+    much steeper than its own smoothed copy the steepest edges are.
+    """
+    from kornia.filters import gaussian_blur2d
+
+    plane = luminance[None, None]
+    mask = luminance.new_tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None] / 6
+    residual = torch.nn.functional.conv2d(plane, mask).abs()
+    grain = float(residual.median()) / 0.6745
+    soft = gaussian_blur2d(plane, (9, 9), (1.5, 1.5))
+    steep = torch.quantile(_slope(plane)[::3], 0.995)
+    steep_soft = torch.quantile(_slope(soft)[::3], 0.995).clamp(min=1e-3)
+    ratio = float((steep / steep_soft).clamp(min=1.02))
+    # An edge of width b blurred by 1.5 has width sqrt(b² + 1.5²), and its slope falls by that ratio.
+    return min(1.5 / (ratio**2 - 1) ** 0.5, 4.0), min(grain, 20.0)
+
+
+def _slope(plane: Tensor) -> Tensor:
+    across = plane[..., 1:-1, 2:] - plane[..., 1:-1, :-2]
+    down = plane[..., 2:, 1:-1] - plane[..., :-2, 1:-1]
+    return (across**2 + down**2).sqrt().flatten()
