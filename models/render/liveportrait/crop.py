@@ -1,4 +1,4 @@
-"""Where LivePortrait and KDTalker cut the face out of the picture, and how pixels travel there.
+"""Where LivePortrait and KDTalker cut the face out of the picture.
 
 Matrices are 3 × 3 float64 and carry pixel coordinates of the picture to those of the crop, pixel
 centres at whole numbers, like `Portrait.crop`.
@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...payloads import PayloadError
@@ -148,49 +147,6 @@ def kdtalker_crop(landmarks: Tensor, height: int, width: int, size: int = CROP_S
         (0.0, 0.0, 1.0),
     )
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def scale_of(matrix: Tensor) -> float:
-    """Crop pixels per pixel of the picture."""
-    return float(torch.linalg.det(matrix[:2, :2]).abs().sqrt())
-
-
-def cut(image: Tensor, matrix: Tensor, size: int = CROP_SIZE) -> Tensor:
-    """The crop of a picture `[H, W, 3]` uint8, `[1, 3, size, size]` in 0 … 1; black outside.
-
-    Bilinear like the published program; a picture more than twice too large is averaged first.
-    """
-    picture = image.movedim(-1, 0)[None].float() / 255
-    shrink = max(1, int(1 / scale_of(matrix)))
-    if shrink > 1:
-        picture = F.avg_pool2d(picture, shrink, ceil_mode=True)
-        offset = (shrink - 1) / 2  # centre of a block of pixels
-        enlarge = matrix.new_tensor([[shrink, 0, offset], [0, shrink, offset], [0, 0, 1]])
-        matrix = matrix @ enlarge
-    grid = sampling_grid(torch.linalg.inv(matrix), (0, 0, size, size), picture.shape[-2:])
-    return F.grid_sample(picture, grid.to(picture), align_corners=True)
-
-
-def sampling_grid(
-    matrix: Tensor, box: tuple[int, int, int, int], source: torch.Size | tuple[int, int]
-) -> Tensor:
-    """Where the pixels of `box` (x0, y0, x1, y1) come from, `[1, h, w, 2]` for `grid_sample`.
-
-    Args:
-        matrix: `[3, 3]` from pixels of the target to pixels of the source.
-        box: the part of the target that is wanted.
-        source: height and width of the source.
-    """
-    x0, y0, x1, y1 = box
-    y, x = torch.meshgrid(
-        torch.arange(y0, y1, dtype=torch.float64),
-        torch.arange(x0, x1, dtype=torch.float64),
-        indexing="ij",
-    )
-    points = torch.stack([x, y, torch.ones_like(x)], -1) @ matrix.T
-    height, width = source
-    largest = torch.tensor([max(width - 1, 1), max(height - 1, 1)], dtype=torch.float64)
-    return (points[..., :2] * 2 / largest - 1).float()[None]
 
 
 def _eyes_and_lips(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,10 +31,10 @@ class ModulatedBlock(nn.Module):
 
     def __init__(self, channels: int, operations: ModuleType | Any = nn):
         super().__init__()
-        for part in ("first", "second"):
-            modulation = operations.Conv2d(MAP, 2 * channels, 3, padding=1)
-            setattr(self, f"{part}_modulation", modulation)
-            setattr(self, part, operations.Conv2d(channels, channels, 3, padding=1))
+        self.first_modulation = operations.Conv2d(MAP, 2 * channels, 3, padding=1)
+        self.first = operations.Conv2d(channels, channels, 3, padding=1)
+        self.second_modulation = operations.Conv2d(MAP, 2 * channels, 3, padding=1)
+        self.second = operations.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, first_map: Tensor, second_map: Tensor) -> Tensor:
         """x and two modulation maps [B, 128, H, W]."""
@@ -47,9 +47,9 @@ class EnlargingBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, factor: int, operations: ModuleType | Any = nn):
         super().__init__()
-        for part in ("first", "second", "shortcut"):
-            enlarged = UpsampledConv(FEATURES, MAP, factor, operations=operations)
-            setattr(self, f"{part}_map", enlarged)
+        self.first_map = UpsampledConv(FEATURES, MAP, factor, operations=operations)
+        self.second_map = UpsampledConv(FEATURES, MAP, factor, operations=operations)
+        self.shortcut_map = UpsampledConv(FEATURES, MAP, factor, operations=operations)
         self.first_modulation = operations.Conv2d(MAP, 2 * inputs, 3, padding=1)
         self.second_modulation = operations.Conv2d(MAP, 2 * outputs, 3, padding=1)
         self.shortcut_gamma = operations.Conv2d(MAP, inputs, 3, padding=1)
@@ -121,8 +121,8 @@ def prepare(state: StateDict) -> StateDict:
     maps = [f"{block}.norm_{norm}.mlp_shared.0" for block in middle for norm in (0, 1)]
     _join(state, maps, "maps")
     for block in middle:
-        for norm in (0, 1):
-            _join_modulation(state, f"{block}.norm_{norm}")
+        _join_modulation(state, f"{block}.norm_0")
+        _join_modulation(state, f"{block}.norm_1")
     for index, (_, _, factor) in enumerate(UP):
         block = f"up_{index}"
         for norm, part in (("norm_0", "first"), ("norm_1", "second"), ("norm_s", "shortcut")):

@@ -20,7 +20,7 @@ STITCHING = (126, 128, 128, 64, 65)
 LIP = (65, 128, 128, 64, 63)
 EYE = (66, 256, 256, 128, 128, 64, 63)
 # Corner to corner and lid to lid, in the order of the 203 landmarks and of iBUG's 68.
-OPENINGS = {
+OPENINGS: dict[int, dict[str, tuple[tuple[Any, ...], ...]]] = {
     203: {"eyes": ((6, 18, 0, 12), (30, 42, 24, 36)), "lip": ((90, 102, 48, 66),)},
     68: {"eyes": (((37, 38), (41, 40), 36, 39), ((43, 44), (47, 46), 42, 45)),
          "lip": ((62, 66, 60, 64),)},
