@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ...folding import StateDict, bake_spectral_norms
 from .upsampled import UpsampledConv, phase_state
+from .winograd import convolve
 
 FEATURES, WIDTH, MAP = 256, 512, 128
 MIDDLE = 6
@@ -38,8 +39,10 @@ class ModulatedBlock(nn.Module):
 
     def forward(self, x: Tensor, first_map: Tensor, second_map: Tensor) -> Tensor:
         """x and two modulation maps [B, 128, H, W]."""
-        y = self.first(modulate(normalise(x), self.first_modulation(first_map)))
-        return x + self.second(modulate(normalise(y), self.second_modulation(second_map)))
+        modulation = convolve(self.first_modulation, first_map)
+        y = convolve(self.first, modulate(normalise(x), modulation))
+        modulation = convolve(self.second_modulation, second_map)
+        return x + convolve(self.second, modulate(normalise(y), modulation))
 
 
 class EnlargingBlock(nn.Module):
@@ -62,12 +65,13 @@ class EnlargingBlock(nn.Module):
         """The block on the enlarged x, which is never made."""
         x = normalise(x)
         shortcut_map = self.shortcut_map(features)
-        straight = self.shortcut(repeat_times(x, self.shortcut_gamma(shortcut_map)))
-        straight += self.shortcut_beta(shortcut_map)
-        modulation = self.first_modulation(self.first_map(features))
-        y = self.first(modulate(x, modulation))
-        modulation = self.second_modulation(self.second_map(features))
-        return straight + self.second(modulate(normalise(y), modulation))
+        gain = convolve(self.shortcut_gamma, shortcut_map)
+        straight = self.shortcut(repeat_times(x, gain))
+        straight += convolve(self.shortcut_beta, shortcut_map)
+        modulation = convolve(self.first_modulation, self.first_map(features))
+        y = convolve(self.first, modulate(x, modulation))
+        modulation = convolve(self.second_modulation, self.second_map(features))
+        return straight + convolve(self.second, modulate(normalise(y), modulation))
 
 
 class SpadeGenerator(nn.Module):
@@ -84,8 +88,8 @@ class SpadeGenerator(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The picture."""
         features = features.contiguous(memory_format=torch.channels_last)
-        x = self.stem(features)
-        maps = F.relu(self.maps(features)).split(MAP, 1)
+        x = convolve(self.stem, features)
+        maps = F.relu(convolve(self.maps, features)).split(MAP, 1)
         for index, block in enumerate(self.middle):
             x = block(x, *maps[2 * index : 2 * index + 2])
         for block in self.up:

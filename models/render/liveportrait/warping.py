@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ...folding import StateDict, fold_batch_norms
 from .keypoints import NUM_KEYPOINTS
 from .upsampled import UpsampledConv, phase_state
+from .winograd import convolve
 
 GAUSSIAN_VARIANCE = 0.01
 FEATURES, DEPTH, COMPRESSED = 32, 16, 4
@@ -66,11 +67,11 @@ class Hourglass(nn.Module):
         """Features of proposals at every point of the volume."""
         skips = [x]
         for convolution in self.down:
-            skips.append(F.avg_pool3d(F.relu(convolution(skips[-1])), (1, 2, 2)))
+            skips.append(halve(F.relu(convolve(convolution, skips[-1]))))
         x = skips.pop()
         for convolution in self.up:
             x = torch.cat([convolution(x), skips.pop()], 1)
-        return F.relu(self.last(x))
+        return F.relu(convolve(self.last, x))
 
 
 class WarpingNetwork(nn.Module):
@@ -110,7 +111,7 @@ class WarpingNetwork(nn.Module):
         # Coordinates in float32: half precision has 1/16 of a voxel left at the rim.
         moved = F.grid_sample(volume.float(), deformation, align_corners=False).to(volume.dtype)
         x = moved.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        x = F.leaky_relu(self.third(x), 0.01)
+        x = F.leaky_relu(convolve(self.third, x), 0.01)
         return self.fourth(x) * occlusion
 
     def motion_field(self, source: WarpingSource, kp_driving: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,6 +139,12 @@ class WarpingNetwork(nn.Module):
         shifted = shift_volume(source.compressed.expand(batch, -1, -1, -1, -1), shift)
         x[..., 1:, 1:] = shifted.permute(0, 3, 4, 5, 1, 2)
         return x.flatten(-2).movedim(-1, 1)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Means of 2 × 2 pixels of `[…, H, W]`, in any precision on any device."""
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def identity_grid(size: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:
