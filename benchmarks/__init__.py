@@ -1,1 +1,5 @@
-"""Scripts behind `python -m soliloquy bench`, with the straightforward implementations they compare against."""
+"""Scripts behind `python -m soliloquy bench`."""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"

@@ -1,1 +1,43 @@
-"""Graph nodes, one file per stage; the only folder that knows the host."""
+"""Graph nodes, one file per stage; the only folder that knows the host. Here is their list."""
+
+from __future__ import annotations
+
+import logging
+
+from . import host, inspect, motion, portrait, render, speech
+
+NODES = (
+    portrait.PreparePortrait,
+    speech.LoadSpeechEncoder,
+    speech.EncodeSpeech,
+    motion.LoadMotionModel,
+    motion.SampleMotion,
+    motion.EditMotion,
+    motion.SaveMotion,
+    motion.LoadMotion,
+    inspect.PreviewMotion,
+    render.LoadRenderer,
+    render.RenderPortrait,
+    render.RenderVideo,
+    render.PasteBack,
+)
+
+
+class SoliloquyExtension(host.ComfyExtension):
+    """What the host asks for the nodes."""
+
+    async def get_node_list(self) -> list[type[host.io.ComfyNode]]:
+        """All nodes, in pipeline order."""
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> SoliloquyExtension:
+    """Called once by the host, which shortens errors to a line: the traceback is logged first."""
+    try:
+        host.register_model_folder()
+        for node in NODES:
+            node.GET_SCHEMA()
+    except Exception:
+        logging.exception("Soliloquy's nodes cannot be loaded.")
+        raise
+    return SoliloquyExtension()

@@ -1,1 +1,4 @@
-"""Data preparation, recipes, losses, measures and the training loop. Nothing in `models` or `nodes` imports it."""
+"""Data preparation, recipes, losses, measures and the training loop.
+
+Nothing in `models` or `nodes` imports it.
+"""

@@ -165,10 +165,9 @@ def support() -> Tensor:
     right_half = [MIRROR_68[index] for index in _LEFT_HALF]
     for index, name in enumerate(ARKIT52):
         landmarks = next(part for prefix, part in _PARTS if name.startswith(prefix))
-        if name.endswith("Left") and f"{name[:-4]}" in _PAIRED:
-            landmarks = landmarks & set(_LEFT_HALF)
-        if name.endswith("Right") and f"{name[:-5]}" in _PAIRED:
-            landmarks = landmarks & set(right_half)
+        for side, half in (("Left", _LEFT_HALF), ("Right", right_half)):
+            if name.endswith(side) and name.removesuffix(side) not in _SIDEWAYS:
+                landmarks = landmarks & set(half)
         allowed[index, list(landmarks)] = True
     return allowed
 

@@ -1,7 +1,7 @@
 """The 52 facial action weights of Apple's ARKit, the hub between motion spaces.
 
-MediaPipe, Audio2Face, Unreal's Live Link Face and Blender add-ons use the same names. Weights run from 0 (at rest) to 1
-(as far as a face goes). Left and right are the person's own.
+MediaPipe, Audio2Face, Unreal's Live Link Face and Blender add-ons use the same names. Weights run
+from 0 (at rest) to 1 (as far as a face goes). Left and right are the person's own.
 """
 
 ARKIT52 = (
@@ -58,6 +58,6 @@ ARKIT52 = (
     "noseSneerRight",
     "tongueOut",
 )
-"""In MediaPipe's order, which is alphabetical, without its `_neutral` and with ARKit's `tongueOut` at the end."""
+"""MediaPipe's order, which is alphabetical, without its `_neutral`; ARKit's `tongueOut` ends it."""
 
 INDEX = {name: index for index, name in enumerate(ARKIT52)}

@@ -34,7 +34,7 @@ def drift(times: Tensor, seed: int, name: str, rate: float) -> Tensor:
         (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
         t**3 / 6,
     )
-    value = sum(heights[cell + index] * weight for index, weight in enumerate(basis))
+    value = torch.stack([heights[cell + k] * weight for k, weight in enumerate(basis)]).sum(0)
     return 1.45 * value  # the spline averages its heights; this undoes the loss of deviation
 
 

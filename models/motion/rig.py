@@ -26,6 +26,7 @@ LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))  # upper lid, the lower lid
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # inner edge of the upper lip, of the lower lip
 _UPPER = [upper for upper, _ in LID_PAIRS + LIP_PAIRS]
 _LOWER = [lower for _, lower in LID_PAIRS + LIP_PAIRS]
+INVERSE_RIDGE = 1e-3  # squared inter-ocular distances per unit of weight
 UPPER_LID_SHARE = 0.87  # of the way to a closed eye; the lower lid comes up by the rest
 _BLINKS = tuple(INDEX[f"eyeBlink{side}"] for side in ("Right", "Right", "Left", "Left"))
 _OPEN, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
@@ -82,15 +83,22 @@ class Rig:
         turned = offsets @ euler_to_matrix(torch.tensor(portrait.rotation)).mT
         return portrait.landmarks + turned * portrait.interocular
 
-    def weights_from_landmarks(self, offsets: Tensor, *, ridge: float = 1e-3) -> Tensor:
+    def weights_from_landmarks(self, offsets: Tensor, neutral: Tensor | None = None) -> Tensor:
         """The weights in 0 … 1 that explain `offsets [T, 68, 3]` best: `[T, 52]`.
 
         Ridge regression in a box, by accelerated projected gradient (Beck & Teboulle 2009), all
-        frames at once. Gaze and tongue cannot be seen in 68 landmarks and stay 0.
+        frames at once. Gaze and tongue cannot be seen in 68 landmarks and stay 0. With `neutral`,
+        lids are measured by how far this face's eyes are open.
         """
+        offsets = offsets.clone()
+        if neutral is not None:
+            opening = self.mean_face[_LOWER[:4], 1] - self.mean_face[_UPPER[:4], 1]
+            own = (neutral[_LOWER[:4], 1] - neutral[_UPPER[:4], 1]).clamp(min=opening.min() / 4)
+            offsets[:, _UPPER[:4]] *= (opening / own)[:, None]
+            offsets[:, _LOWER[:4]] *= (opening / own)[:, None]
         basis = self.basis.flatten(1).clone()
         basis[list(_UNSEEN)] = 0
-        gram = basis @ basis.T + ridge * torch.eye(len(basis))
+        gram = basis @ basis.T + INVERSE_RIDGE * torch.eye(len(basis))
         target = offsets.flatten(1) @ basis.T
         step = 1 / torch.linalg.eigvalsh(gram)[-1]
         weights = torch.linalg.solve(gram, target.T).T.clamp(0, 1)

@@ -86,7 +86,7 @@ def sampling_grid(affine: Tensor, size: tuple[int, int], source_size: tuple[int,
 
 
 def mapped_pixels(affine: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where `affine` `[3, 3]` takes the pixels of a picture of `size` (height, width), `[H, W, 2]`."""
+    """Where `affine` takes the pixels of a picture of `size` (height, width), `[H, W, 2]`."""
     y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)], -1) @ affine[:2].T
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def read_image(path: str | Path) -> Tensor:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine
+            opened = Image.open(path)
+        with opened:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
     except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..payloads import PayloadError
@@ -13,6 +12,7 @@ from .mapping import mean_landmarks, to_68
 
 MIN_INTEROCULAR = 6.0  # pixels; below, a face has hardly more pixels than landmarks
 MAX_MISFIT = 0.20  # root mean square distance to the posed mean face, inter-ocular distances
+MAX_COORDINATE = 1e6  # pixels
 MIN_INSIDE = 0.5  # share of the landmarks that lie in the picture
 
 
@@ -39,8 +39,11 @@ class Face:
             raise PayloadError(
                 f"A face needs 68 or 478 landmarks of two or three numbers, but {shape} were given."
             )
-        if not torch.isfinite(points).all():
-            raise PayloadError("The landmarks contain NaN or infinite values.")
+        if not (points.abs() < MAX_COORDINATE).all():
+            raise PayloadError(
+                "The landmarks contain NaN, infinite values or numbers too large to be pixels."
+                " Check where they come from."
+            )
         points = points.float()
         sparse = points if len(points) == 68 else to_68(points)
         complete = len(points) == 478 and points.shape[1] == 3
@@ -81,6 +84,8 @@ def implausible(face: Face, size: tuple[int, int]) -> str | None:
             f"is not shaped like a face: its points lie {misfit:.2f} inter-ocular distances off"
             f" a mean face, {MAX_MISFIT:g} are allowed"
         )
+    if float(rotation[2, 2]) <= 0:
+        return "is seen from behind: its left and right seem to be swapped"
     height, width = size
     x, y = points[:, 0], points[:, 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -9,8 +9,7 @@ download nothing is started.
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
-from urllib.parse import urlparse
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
@@ -36,9 +35,15 @@ def detect(image: Tensor, *, allow_download: bool = False) -> list[Face]:
             face_alignment.LandmarksType.TWO_HALF_D,
             **{name: value for name, value in options.items() if name in known},
         )
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # a foreign file and a foreign package: anything may come
+        if missing_files():
+            raise PayloadError(
+                f"face-alignment could not fetch its weights ({error}). Put {where_files_belong()},"
+                " or give landmarks or MediaPipe's face_landmarker.task."
+            ) from None
         raise PayloadError(
-            f"face-alignment cannot open or fetch its weights in {_folder()}: {error}"
+            f"face-alignment cannot open its weights in {_folder()}: {error}. Remove the damaged"
+            " files, so that they are fetched anew."
         ) from None
     found = network.get_landmarks_from_image(image.numpy()) or []
     return [Face.from_points(torch.as_tensor(points)[:, :2]) for points in found]
@@ -51,7 +56,7 @@ def missing_files() -> list[str]:
 
 
 def where_files_belong() -> str:
-    """ "FILE (ADDRESS) and FILE (ADDRESS) into FOLDER", for what is missing."""
+    """What is missing, in words: `FILE (ADDRESS) and FILE (ADDRESS) into FOLDER`."""
     addresses = _addresses()
     names = " and ".join(f"{name} ({addresses[name]})" for name in missing_files())
     return f"{names} into {_folder()}"
@@ -68,4 +73,4 @@ def _addresses() -> dict[str, str]:
 
     networks = getattr(api, "default_model_urls", api.models_urls)
     addresses = (sfd_detector.models_urls["s3fd"], networks["3DFAN-4"])
-    return {Path(urlparse(address).path).name: address for address in addresses}
+    return {PurePosixPath(address).name: address for address in addresses}

@@ -23,7 +23,9 @@ GAZE_ACROSS, GAZE_ALONG = (
     0.30,
     0.42,
 )  # of half the eye's width, the iris' way up or down and sideways at weight 1
-LASH_WIDTH = 0.05  # of half the eye's width, the skin at a lid's edge that never stretches
+LASHES = 0.16  # of half the eye's width, how far the dark of the lashes reaches above the lid's edge
+CLEAN_LID = 0.85  # share of clean skin where a lid has unrolled; the rest keeps its texture
+LASH_WIDTH = 0.08  # of half the eye's width, the skin at a lid's edge that never stretches
 _CONTOURS_68 = (((36, 37, 38, 39), (36, 41, 40, 39)), ((42, 43, 44, 45), (42, 47, 46, 45)))
 _CONTOURS_DENSE = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
@@ -42,6 +44,7 @@ class Eye:
     columns: slice
     source: Tensor  # [1, 3, h, w], the patch as it is
     eyeball: Tensor  # [1, 3, h, w], white of the eye without iris, completed under the lids
+    skin: Tensor  # [1, 3, h, w], what the lids would look like without lashes and folds
     iris: Tensor  # [1, 4, h, w], iris and pupil with coverage, completed under the lids
     along: Tensor  # [h, w], -1 … 1 between the corners
     across: Tensor  # [h, w], half-widths, 0 on the line between the corners
@@ -76,9 +79,9 @@ class Eye:
         source = texture.pixels[:, :, rows, columns].contiguous()
         iris = _iris(portrait, which, origin, axes, half, upper, lower)
         upper, lower = upper.to(device), lower.to(device)
-        eyeball, disc = _complete(source, along, across, upper, lower, iris, half * texture.scale)
+        eyeball, skin, disc = _complete(source, along, across, upper, lower, iris, half * texture.scale)
         return cls(
-            rows, columns, source, eyeball, disc, along, across, axes, half * texture.scale,
+            rows, columns, source, eyeball, skin, disc, along, across, axes, half * texture.scale,
             upper, lower, room, 1.0 if which else -1.0, _SIDES[which],
         )  # fmt: skip
 
@@ -96,15 +99,24 @@ class Eye:
         sharp = 0.7 / self.half  # a lid's edge is about a texture pixel and a half wide
         above = ((upper - self.across) / sharp + 0.5).clamp(0, 1)
         below = ((self.across - lower) / sharp + 0.5).clamp(0, 1) * (1 - above)
-        lid = self._shift(
-            self.source, 0 * self.along, self._stretch(upper - self.across, -up_shift, self.room)
-        )
+        inside = (1 - above - below).clamp(min=0) * smoothstep((1 - self.along.abs()) / 0.04)
+        lid = self._lid(upper - self.across, up_shift)
         under = self._shift(
             self.source, 0 * self.along, -self._stretch(self.across - lower, low_shift, 0.6)
         )
         ball = self._ball(gaze, upper, up_shift)
-        inside = (1 - above - below).clamp(min=0)
-        return above * lid + below * under + inside * ball
+        skin = torch.where(self.across < (upper + lower) / 2, lid, under)
+        return above * lid + below * under + (1 - above - below - inside) * skin + inside * ball
+
+    def _lid(self, from_edge: Tensor, shift: Tensor) -> Tensor:
+        """The upper lid `from_edge` above its moved edge: its lashes, clean skin where it unrolled, then the old skin."""
+        stretched = self._shift(
+            self.source, 0 * self.along, self._stretch(from_edge, -shift, self.room)
+        )
+        unrolled = smoothstep((from_edge - 0.3 * LASHES) / LASHES)
+        unrolled = unrolled * smoothstep((shift + 1.6 * LASHES - from_edge) / (1.2 * LASHES))
+        share = CLEAN_LID * unrolled * smoothstep(shift / 0.12)
+        return torch.lerp(stretched, self.skin[0], share)
 
     def _lids_and_gaze(self, weights: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
         def weight(name: str) -> float:
@@ -114,7 +126,7 @@ class Eye:
         up, down = weight("eyeLookUp"), weight("eyeLookDown")
         opening = (self.lower - self.upper).clamp(min=0)
         # Lids go with the gaze: they hide the white above an eye that looks down.
-        lowered = blink + (1 - blink) * (0.18 * squint + 0.42 * down - 0.22 * wide - 0.10 * up)
+        lowered = blink + (1 - blink) * (0.18 * squint + 0.42 * down - 0.17 * wide - 0.10 * up)
         raised = blink + (1 - blink) * (2.2 * squint - 0.35 * down)
         upper_shift = opening * MEETING * lowered
         lower_shift = -opening * (1 - MEETING) * raised
@@ -142,7 +154,7 @@ class Eye:
         iris = self._shift(self.iris, -sideways * full, -downwards * full)
         completed = torch.lerp(self.eyeball[0], iris[:3], iris[3])
         shade = 1 - 0.35 * torch.exp(-(((self.across - upper).clamp(min=0) / 0.12) ** 2))
-        completed = completed * (1 - moved * (1 - shade))
+        completed = completed * shade
         # Without gaze only what a raised lid uncovers has to be invented.
         hidden = ((upper - up_shift - self.across) / 0.06 + 0.5).clamp(0, 1)
         return torch.lerp(self.source[0], completed, hidden.maximum(hidden.new_tensor(moved)))
@@ -189,8 +201,8 @@ def _iris(
 def _complete(
     source: Tensor, along: Tensor, across: Tensor, upper: Tensor, lower: Tensor,
     iris: tuple[float, float, float], half: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The white of the eye without its iris `[1, 3, h, w]`, and the whole iris with coverage `[1, 4, h, w]`."""
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The white of the eye without its iris, the lids without lashes, both `[1, 3, h, w]`, and the whole iris with coverage `[1, 4, h, w]`."""
     x, y, radius = iris
     lids = read_table(torch.stack((upper, lower)), along)
     margin = 0.07
@@ -207,7 +219,10 @@ def _complete(
     both = source * seen + mirrored[:, :3] * mirrored[:, 3:] * (1 - seen)
     share = seen + mirrored[:, 3:] * (1 - seen)
     disc = _fill(both / share.clamp(min=1e-3), share * (distance < 1.1 * radius), half * 0.4)
-    return eyeball, torch.cat((disc, coverage[None, None]), 1)
+    bare = smoothstep((lids[0] - across - 1.4 * LASHES) / 0.05) + smoothstep((across - lids[1] - LASHES) / 0.05)
+    bare = bare.clamp(max=1)
+    skin = _fill(source, bare[None, None], half)
+    return eyeball, skin, torch.cat((disc, coverage[None, None]), 1)
 
 
 def _mirror(planes: Tensor, along: Tensor, across: Tensor, centre: float) -> Tensor:

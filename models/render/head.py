@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..payloads import Portrait
 from ..portrait.geometry import euler_to_matrix
@@ -21,6 +22,7 @@ SKULL_BEHIND_EYES = 0.95
 SKULL_DEPTH = 1.05
 FADE = 2.25  # where the motion has died away, in radii of the head
 REACH = 2.3  # what the lattice covers, in radii of the head
+STEEPEST = 1.25  # of the depth; steeper surfaces would fold under the turns that talking heads make
 RELIEF_RADIUS = 0.9  # inter-ocular distances over which a landmark's depth is felt
 
 
@@ -87,7 +89,8 @@ class Head:
             ridge=0.1,
         )
         relief = spread @ (landmarks[:, 2] - at_landmarks)
-        return dome + relief.view(points.shape[1:])
+        spacing = float(points[0, 0, 1] - points[0, 0, 0])
+        return limit_slope(dome + relief.view(points.shape[1:]), STEEPEST * spacing)
 
     def _dome(self, points: Tensor) -> Tensor:
         across, along = self.along_axes(points)
@@ -100,6 +103,23 @@ def smoothstep(value: Tensor) -> Tensor:
     """0 below 0, 1 above 1, with a level start and end."""
     value = value.clamp(0, 1)
     return value * value * (3 - 2 * value)
+
+
+def limit_slope(depth: Tensor, step: float) -> Tensor:
+    """`depth [rows, columns]` with far parts brought nearer until neighbours differ by at most `step`, then smoothed."""
+    for _ in range(max(depth.shape)):
+        padded = F.pad(depth[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+        nearest = depth
+        for down in range(3):
+            for right in range(3):
+                far = step * ((down - 1) ** 2 + (right - 1) ** 2) ** 0.5
+                shifted = padded[down : down + depth.shape[0], right : right + depth.shape[1]]
+                nearest = torch.minimum(nearest, shifted + far)
+        if torch.equal(nearest, depth):
+            break
+        depth = nearest
+    padded = F.pad(depth[None, None], (2, 2, 2, 2), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, 3, 1), 3, 1)[0, 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,15 +21,13 @@ from .palette import LUMINANCE, Palette
 UPPER_WIDTHS = (0.094, 0.073, 0.080, 0.075, 0.072, 0.10)
 LOWER_WIDTHS = (0.058, 0.064, 0.074, 0.075, 0.075, 0.11)
 ARCH_RADIUS = 0.27  # half the width of the dental arch
-UPPER_EDGE, UPPER_CROWN = (
-    0.012,
-    0.105,
-)  # where the incisors end below the lip line, and how long they are
+# Cutting edges below the lips' line, crowns upwards or downwards from there.
+UPPER_EDGE, UPPER_CROWN = 0.068, 0.12
 LOWER_EDGE, LOWER_CROWN = 0.022, 0.095
 TONGUE_TOP, TONGUE_RISE = -0.02, 0.09
 LEFT, RIGHT, TOP, BOTTOM = -0.42, 0.42, -0.16, 0.42  # what the drawing covers
 TONGUE_FOLLOWS = 0.85  # of the jaw's way
-SHADOW = 0.075  # inter-ocular distances under the upper lip over which its shadow falls
+SHADOW = 0.06  # inter-ocular distances under the upper lip over which its shadow falls
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,8 @@ class Interior:
     lower: Tensor
     tongue: Tensor
     grain: Tensor  # [1, 1, h, w], 0 … 255 around 0
-    dark: Tensor  # [3]
+    dark: Tensor  # [3], the depth of an open mouth
+    rim: Tensor  # [3], between lips that barely part
     slant: float
 
     @classmethod
@@ -63,7 +62,7 @@ class Interior:
         grain = _soften(noise[None, None], 0.5 / mouth.interocular / step)
         grain = grain / grain.std() * palette.grain
         tensors = [layer.to(device) for layer in (*layers, grain)]
-        return cls(*tensors, dark=palette.dark.to(device), slant=palette.slant)
+        return cls(*tensors, dark=palette.dark.to(device), rim=palette.rim.to(device), slant=palette.slant)
 
     def show(
         self, skull: Tensor, jaw: Tensor, below_upper: Tensor, gap: Tensor, tongue_out: float
@@ -81,12 +80,12 @@ class Interior:
             `[3, h, w]`, 0 … 255.
         """
         lit = smoothstep(gap / 0.14)
-        shadow = 0.35 + 0.65 * smoothstep(below_upper / SHADOW)
+        shadow = 0.45 + 0.55 * smoothstep(below_upper / SHADOW)
         falloff = (1 - (skull[0] / (ARCH_RADIUS * 1.25)) ** 2).clamp(0.25, 1)
-        light = (0.5 + 0.55 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
+        light = (0.6 + 0.42 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
         tongue_at = TONGUE_FOLLOWS * jaw + (1 - TONGUE_FOLLOWS) * skull
         tongue_at = tongue_at + tongue_at.new_tensor([0.0, 0.06 * tongue_out]).view(2, 1, 1)
-        colour = self.dark.view(3, 1, 1).expand(3, *gap.shape)
+        colour = torch.lerp(self.rim.view(3, 1, 1), self.dark.view(3, 1, 1), lit)
         for part, where, share in (
             (self.tongue, tongue_at, 0.9),
             (self.lower, jaw, 1),

@@ -19,12 +19,17 @@ from .head import smoothstep
 
 UPPER_LIP = (49, 50, 51, 52, 53, 61, 62, 63)
 LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
+CORNERS = (48, 54, 60, 64)
+UPPER_LIDS = (37, 38, 43, 44)  # left out of the fields: a moving brow takes some of the lid along
 EYES = tuple(range(36, 48))  # lids have their own layer (`eyes.py`) and stay put in the fields
 SAMPLES = 65  # along the lip line, from the right corner to the left
-FIELD_RADIUS = 1.5  # inter-ocular distances over which one landmark pulls
+FIELD_RADIUS = 1.8  # inter-ocular distances over which one landmark pulls
+RIDGE = 0.02  # keeps crowded landmarks, as on the far side of a turned face, from tearing at each other
 CLOSING_REACH = (
     0.45  # inter-ocular distances from the lip line over which closing lips pull the skin
 )
+CORNER_ROUND = 0.5  # of half the mouth's width, over which an open mouth rounds towards its corners
+CONTACT = 0.012  # inter-ocular distances; lips stick together until they are pulled apart by about this much
 UPPER_SHARE = 0.3  # of a closing gap that the upper lip comes down by
 _UPPER_EDGE = (60, 61, 62, 63, 64)
 _LOWER_EDGE = (60, 67, 66, 65, 64)
@@ -173,24 +178,30 @@ class LipFields:
         parting = (self.edge_lower - self.edge_upper) @ offsets[:, :2] @ mouth.axes[1]
         rest = mouth.opening
         # A portrait with parted lips is at rest that way; speech opens it only beyond.
-        wider = (rest**2 + parting.clamp(min=0) ** 2).sqrt()
+        stick = CONTACT * mouth.interocular
+        apart = (parting.clamp(min=0) ** 2 + stick**2).sqrt() - stick
+        wider = (rest**2 + apart**2).sqrt()
         gap = torch.where(parting > 0, wider, (rest + parting).clamp(min=0))
         return rest + parting - gap * (1 - closing)
 
 
 def _side_matrices(mouth: Mouth, points: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
-    sides = []
-    for foreign in (LOWER_LIP, UPPER_LIP):
-        own = [k for k in range(68) if k not in foreign]
+    """Both sides agree beyond the corners; between them the upper lip is an arch, the lower one a bow."""
+
+    def spread(without: tuple[int, ...]) -> Tensor:
+        own = [k for k in range(68) if k not in without and k not in UPPER_LIDS]
         matrix = points.new_zeros(points.shape[1], 68)
         matrix[:, own] = landmark_interpolator(
-            landmarks[own] / mouth.interocular, points.T / mouth.interocular, radius=FIELD_RADIUS
+            landmarks[own] / mouth.interocular, points.T / mouth.interocular, radius=FIELD_RADIUS, ridge=RIDGE
         )
-        sides.append(matrix)
+        return matrix
+
+    upper, lower = spread(LOWER_LIP), spread(UPPER_LIP)
+    together = (upper + lower) / 2
+    round_lower = (lower + spread(UPPER_LIP + CORNERS)) / 2
     along, _ = mouth.coordinates(points)
-    apart = _rounded((1 - along.abs()) / 0.5)[:, None] / 2
-    middle, half = (sides[0] + sides[1]) / 2, sides[0] - sides[1]
-    return middle + apart * half, middle - apart * half
+    apart = _rounded((0.95 - along.abs()) / CORNER_ROUND)[:, None]
+    return torch.lerp(together, upper, apart), torch.lerp(together, round_lower, apart)
 
 
 def _rounded(value: Tensor) -> Tensor:

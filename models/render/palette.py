@@ -14,7 +14,7 @@ from torch import Tensor
 from ..payloads import Portrait
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of sRGB values, Rec. 601
-TEETH_TINT = 0.45  # share of the skin's hue in the teeth
+TEETH_TINT = 0.6  # share of the skin's hue in the teeth
 _CHEEKS = (
     (1, 31),
     (3, 48),
@@ -37,6 +37,7 @@ class Palette:
     tongue: Tensor
     gums: Tensor
     dark: Tensor  # the unlit depth of the mouth
+    rim: Tensor  # the shadow between lips that barely part
     slant: float  # light from the right of the picture minus from the left, relative to the mean
     blur: float  # standard deviation of the picture's softest edge transition, pixels
     grain: float  # standard deviation of its noise, 0 … 255
@@ -61,10 +62,10 @@ class Palette:
         black = torch.quantile((face @ weights).flatten()[::7], 0.01)
         hue = skin / (skin @ weights).clamp(min=1)
         bright = float(light.max())
-        teeth_light = min(0.88 * bright + 18, 230.0)
+        teeth_light = min(0.95 * bright + 20, 235.0)
         teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
         depth = black.clamp(max=60)
-        dark = 0.5 * depth + 0.10 * lips
+        dark = 0.6 * depth + 0.10 * lips
         slant = float((light[2:].mean() - light[:2].mean()) / light.mean().clamp(min=1))
         blur, grain = _texture(face @ weights)
         return cls(
@@ -74,6 +75,7 @@ class Palette:
             tongue=0.68 * lips + 0.16 * skin,
             gums=0.55 * lips + 0.2 * skin,
             dark=dark,
+            rim=dark + 0.22 * lips,
             slant=max(-0.6, min(0.6, slant)),
             blur=blur,
             grain=grain,

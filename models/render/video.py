@@ -101,10 +101,11 @@ class VideoWriter:
         self.temporary = _temporary_beside(self.path)
         self.container: Any = None
         try:
-            # The index goes to the front, so that a browser can start before it has the whole file.
-            self.container = av.open(
-                str(self.temporary), "w", format="mp4", options={"movflags": "faststart"}
-            )
+            # The index goes to the front, so that a browser can start before it has the whole file;
+            # its clock counts samples, where the default of a millisecond would round the lengths.
+            clock = str(_aac_rate(self.timeline.sample_rate))
+            options = {"movflags": "faststart", "movie_timescale": clock}
+            self.container = av.open(str(self.temporary), "w", format="mp4", options=options)
             self.picture = self._add_picture()
             self.converter = av.video.reformatter.VideoReformatter()
             self.track = (
@@ -138,6 +139,7 @@ class VideoWriter:
 
     def _write_frame(self, pixels: np.ndarray) -> None:
         import av
+        from av.video.reformatter import ColorRange, Colorspace
 
         if self.frames_written == self.timeline.num_frames:
             raise PayloadError(f"The video has {self.timeline.num_frames} frames; more were given.")
@@ -147,9 +149,9 @@ class VideoWriter:
         frame = self.converter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
             format="yuv420p",
-            dst_colorspace="ITU709",
-            src_color_range="JPEG",
-            dst_color_range="MPEG",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
         )
         frame.pts, frame.time_base = self.frames_written, 1 / self.timeline.fps
         self.container.mux(self.picture.encode(frame))

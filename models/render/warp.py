@@ -25,6 +25,7 @@ from .palette import Palette
 from .texture import Texture
 
 JAW_AT_TEETH = 1.3  # the lower teeth's way in the chin's: the skin of the chin lags behind its bone
+LOWER_FACE = (*range(17), *range(48, 68))  # jaw and lips
 CELLS = 112  # along the longer side of the region that can move
 LIP_FEATHER = 0.008  # inter-ocular distances over which a lip's edge fades into the dark behind it
 
@@ -46,6 +47,7 @@ class Setup:
     depth: Tensor  # [rows, columns], pixels
     attachment: Tensor  # [rows, columns]
     neutral: Tensor  # [68, 3], the face at rest in the rig's frame
+    lower_face: float  # size of the lower face relative to the rig's
     to_picture: Tensor  # [3, 3], from the rig's frame and unit to pixels
     mouth_depth: float  # z of the teeth, pixels
     mask: Tensor | None  # [H, W, 1], where the picture may change
@@ -119,6 +121,7 @@ class WarpRenderer:
         landmarks = portrait.landmarks.to(device)
         texture = _cut_texture(portrait, lattice, device)
         pose = euler_to_matrix(torch.tensor(portrait.rotation))
+        neutral = self.rig.neutral_of(portrait)
         mask = None if portrait.mask is None else portrait.mask[..., None]
         return Setup(
             portrait=portrait,
@@ -133,7 +136,8 @@ class WarpRenderer:
             nodes=nodes,
             depth=head.depth(nodes, landmarks),
             attachment=head.attachment(nodes),
-            neutral=self.rig.neutral_of(portrait),
+            neutral=neutral,
+            lower_face=_lower_face(self.rig, neutral),
             to_picture=(pose.T * portrait.interocular).to(device),
             mouth_depth=float(landmarks[[61, 62, 63], 2].mean()) + 0.08 * head.interocular,
             mask=mask,
@@ -176,6 +180,7 @@ class WarpRenderer:
         """How far the landmarks move in the picture under `weights [52]`, `[68, 3]` pixels; lids excluded."""
         offsets = self.rig.offsets(weights[None].float(), setup.neutral)[0]
         offsets[list(EYES)] = 0
+        offsets[list(LOWER_FACE)] *= setup.lower_face
         return offsets.to(self.device) @ setup.to_picture
 
 
@@ -194,6 +199,12 @@ def move(setup: Setup, offsets: Tensor, closing: float, head: HeadMotion) -> Ten
         turned = head.offsets(points, setup.depth + shift[2])
         both.append(points + setup.attachment * turned)
     return torch.stack(both)
+
+
+def _lower_face(rig: Rig, neutral: Tensor) -> float:
+    """How far it is from the nose to the chin, compared with the face the rig was made from: jaws travel in proportion."""
+    own, average = ((face[8] - face[33]).norm() for face in (neutral, rig.mean_face))
+    return float((own / average).clamp(0.5, 1.2))
 
 
 def _cut_texture(portrait: Portrait, lattice: Lattice, device: torch.device) -> Texture:

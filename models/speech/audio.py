@@ -24,6 +24,7 @@ from ..payloads import PayloadError, Timeline
 
 MODEL_RATE = 16000  # Hz, what every speech encoder here was trained at
 SILENT_PEAK = 1e-4  # −80 dB: nothing that a 16-bit recording of a voice stays under
+PLANES = 8  # PyAV reads beyond its array where a frame has as many planes as FFmpeg has pointers
 CHUNK = 65536  # samples handed on at a time, 1.5 s at 44.1 kHz
 
 # Windowed sinc: 16 zero crossings to each side leave −80 dB above the Nyquist frequency of the
@@ -31,7 +32,6 @@ CHUNK = 65536  # samples handed on at a time, 1.5 s at 44.1 kHz
 ZERO_CROSSINGS = 16
 PASSBAND = 0.93
 KAISER_BETA = 8.0
-PLANES = 8  # PyAV reads beyond its array where a frame has as many planes as FFmpeg has pointers
 GROUP = 64  # outputs that one matrix product makes
 
 
@@ -78,7 +78,7 @@ def read_sound(
     damaged: list[int] = []
     copy: list[Tensor] = []
     first: _Chunk | None = None
-    count, peak, expected = 0, 0.0, 0
+    count, peak, seconds, expected = 0, 0.0, 0, 0
     for chunk in _decode(path, damaged):
         if first is None:
             first, expected = chunk, _expected_seconds(path)
@@ -93,8 +93,8 @@ def read_sound(
         count += chunk.samples.shape[1]
         peak = max(peak, float(chunk.samples.abs().amax()))
         copy.append(resampler.push(chunk.samples.mean(0, keepdim=True)))
+        seconds = ceil(count / chunk.sample_rate)
         if on_step:
-            seconds = count // chunk.sample_rate
             on_step(seconds, max(seconds, expected))
     if first is None:
         raise PayloadError(
@@ -105,6 +105,8 @@ def read_sound(
             f"The sound of '{path.name}' is silent from start to end."
             " Give one in which somebody speaks."
         )
+    if on_step:
+        on_step(seconds, seconds)
     sound = Sound(
         path=path,
         sample_rate=first.sample_rate,
@@ -296,7 +298,7 @@ def _expected_seconds(path: Path) -> int:
     import av
 
     with av.open(str(path)) as container:
-        return round((container.duration or 0) / av.time_base)
+        return ceil((container.duration or 0) / av.time_base)
 
 
 def _as_float(frame: Any) -> Tensor:

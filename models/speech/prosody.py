@@ -23,7 +23,8 @@ MARGIN_SECONDS = 0.1  # of context on both sides of a chunk
 ANALYSIS_RATE = 8000  # Hz, at least; what lies above 4 kHz says nothing more about pitch
 
 LOUDNESS_WINDOW = 0.04  # seconds
-LOUDNESS_RANGE = 35.0  # decibels between energy 0 and the usual top of the voice, energy 0.85
+WIDEST, NARROWEST = 35.0, 12.0  # decibels between energy 0 and the top of the voice, energy 0.85
+ABOVE_NOISE = 4.0  # decibels above what is always there, where the voice begins
 QUIETEST_VOICE = -70.0  # decibels below full scale; a sound that never gets louder is silence
 
 LOWEST_F0, HIGHEST_F0 = 65.0, 500.0  # Hz
@@ -91,13 +92,19 @@ def _decibels(sound: Tensor, rate: float) -> Tensor:
 
 
 def _normalise(decibels: Tensor) -> Tensor:
-    """Decibels → 0 … 1, with the loud passages (95th percentile of what is audible) at 0.85."""
+    """Decibels → 0 … 1: steady noise and what is quieter at 0, loud passages at 0.85."""
     audible = decibels[decibels > max(QUIETEST_VOICE, float(decibels.max()) - 45)]
     if not len(audible):
         return torch.zeros_like(decibels)
-    rank = max(1, round(0.95 * len(audible)))  # torch.quantile refuses long sounds
-    usual_top = audible.kthvalue(rank).values.clamp(min=QUIETEST_VOICE)
-    return (0.85 * (1 + (decibels - usual_top) / LOUDNESS_RANGE)).clamp(0, 1)
+    top = _percentile(audible, 0.95)
+    noise = _percentile(decibels, 0.05) + ABOVE_NOISE
+    silent = noise.clamp(min=top - WIDEST, max=top - NARROWEST)
+    return (0.85 * (decibels - silent) / (top - silent)).clamp(0, 1)
+
+
+def _percentile(values: Tensor, share: float) -> Tensor:
+    """Like `torch.quantile`, which refuses long sounds."""
+    return values.kthvalue(max(1, round(share * len(values)))).values
 
 
 def _yin(sound: Tensor, rate: float) -> Tensor:

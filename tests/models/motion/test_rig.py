@@ -9,7 +9,7 @@ from soliloquy.models.payloads import Portrait
 from soliloquy.models.portrait.geometry import euler_to_matrix
 from soliloquy.models.portrait.mapping import MIRROR_68
 
-from tests.helpers import shared
+from ...helpers import shared
 
 CLIPS = ("talk_a", "talk_b", "talk_c", "talk_d", "talk_e")
 

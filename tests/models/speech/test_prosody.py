@@ -39,6 +39,14 @@ def test_energy_follows_loudness_and_not_gain():
     torch.testing.assert_close(streams(sound * 0.02)["energy"][:, 0], energy, atol=0.01, rtol=0)
 
 
+def test_pauses_are_silent_in_a_noisy_room_too():
+    sound = torch.cat([voice(2, 120), torch.zeros(1, 16000), voice(2, 120)], 1)
+    noise = torch.randn(sound.shape, generator=torch.Generator().manual_seed(0))
+    energy = streams(sound + 0.012 * noise)["energy"][:, 0]  # about 17 decibels below
+    assert energy[55:70].mean() < 0.1
+    assert energy[5:45].mean() > 0.7
+
+
 def test_channels_are_averaged():
     stereo = torch.cat([voice(1, 150), voice(1, 150)])
     torch.testing.assert_close(streams(stereo)["f0"], streams(voice(1, 150))["f0"])

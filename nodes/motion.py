@@ -1,0 +1,382 @@
+"""Motion: speech becomes the movement of a face, which can be edited, saved and loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..models import formats
+from ..models.motion import files
+from ..models.motion.edit import edit_motion
+from ..models.payloads import Motion, PayloadError, Portrait, Speech, Timeline
+from . import sockets
+from .host import (
+    SEED_MAX,
+    Managed,
+    advanced,
+    input_file,
+    input_files,
+    io,
+    load_system,
+    output_file,
+    progress,
+    schema,
+    sound,
+    ui,
+)
+
+CATEGORY = "Soliloquy/motion"
+EXTENSIONS = (".json", ".csv")
+
+
+class LoadMotionModel(io.ComfyNode):
+    """Loader of the motion stage."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquyLoadMotionModel.md."""
+        return schema(
+            node_id="SoliloquyLoadMotionModel",
+            display_name="Load Motion Model",
+            category=CATEGORY,
+            description="Loads the network that turns speech into the movement of a face.",
+            search_aliases=["lip sync", "talking head", "face animation"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=[row.name for row in formats.systems("motion")],
+                    tooltip="Which model moves the face. 'starter' is bundled and wants the"
+                    " 'starter' speech encoder.",
+                ),
+            ],
+            outputs=[
+                sockets.MotionModel.Output(
+                    "motion_model",
+                    display_name="motion_model",
+                    tooltip="The model, for Sample Motion.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: str) -> io.NodeOutput:
+        """Load it onto the host's offload device."""
+        return io.NodeOutput(load_system("motion", model))
+
+
+class SampleMotion(io.ComfyNode):
+    """Worker of the motion stage."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquySampleMotion.md."""
+        return schema(
+            node_id="SoliloquySampleMotion",
+            display_name="Sample Motion",
+            category=CATEGORY,
+            description="Moves lips, eyes and head to the speech.",
+            search_aliases=["lip sync", "talking head", "face animation", "blink"],
+            inputs=[
+                sockets.MotionModel.Input(
+                    "motion_model", tooltip="The model, from Load Motion Model."
+                ),
+                sockets.Speech.Input("speech", tooltip="Speech features, from Encode Speech."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=SEED_MAX,
+                    control_after_generate=True,
+                    tooltip="Chooses among equally good performances: other blinks, brows and"
+                    " head movement to the same words. The same seed gives the same"
+                    " motion on every machine.",
+                ),
+                advanced(
+                    io.Int.Input(
+                        "steps",
+                        default=0,
+                        min=0,
+                        max=1000,
+                        tooltip="Denoising steps of diffusion models: more is slower and finer. 0"
+                        " = what the model was published with. The starter has no steps"
+                        " and ignores it.",
+                    )
+                ),
+                advanced(
+                    io.Float.Input(
+                        "guidance",
+                        default=0.0,
+                        min=0.0,
+                        max=20.0,
+                        step=0.1,
+                        tooltip="How closely diffusion models follow the speech, as a factor:"
+                        " higher articulates more and moves less freely. 0 = what the"
+                        " model was published with. The starter ignores it.",
+                    )
+                ),
+                sockets.Portrait.Input(
+                    "portrait",
+                    optional=True,
+                    tooltip="The face that will move. Models that adapt to a face need it; the"
+                    " starter does not.",
+                ),
+            ],
+            outputs=[
+                sockets.Motion.Output(
+                    "motion",
+                    display_name="motion",
+                    tooltip="Face and head per video frame, for Edit Motion or a render node.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        motion_model: Managed,
+        speech: Speech,
+        seed: int,
+        steps: int,
+        guidance: float,
+        portrait: Portrait | None = None,
+    ) -> io.NodeOutput:
+        """Sample on the compute device."""
+        motion = motion_model.ready().sample(
+            speech,
+            portrait,
+            steps=steps or None,
+            guidance=guidance or None,
+            seed=seed,
+            on_step=progress(),
+        )
+        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))
+
+
+_EDITS = (
+    # name, default, lowest, highest, step, what it does, rarely used
+    ("mouth", 1.0, 0.0, 3.0, 0.05, "Strength of lips, jaw and cheeks: 1 = as spoken, more"
+     " articulates, 0 keeps the mouth closed.", False),
+    ("expression", 1.0, 0.0, 3.0, 0.05, "Strength of brows, squinting and nose: 1 = unchanged.",
+     False),
+    ("blink", 1.0, 0.0, 2.0, 0.05, "Strength of blinks: 1 = unchanged, 0 keeps the eyes open.",
+     False),
+    ("gaze", 1.0, 0.0, 3.0, 0.05, "Strength of eye movement: 1 = unchanged, 0 looks ahead.", False),
+    ("head", 1.0, 0.0, 3.0, 0.05, "Strength of head movement: 1 = unchanged, 0 holds it still.",
+     False),
+    ("smoothing_seconds", 0.0, 0.0, 2.0, 0.01, "Movements of the face shorter than this many"
+     " seconds fade away; blinks stay. 0.05 calms, 0.2 mumbles.", False),
+    ("pitch_limit", 90.0, 0.0, 90.0, 0.5, "How far the head may nod to either side, degrees,"
+     " approached softly. 90 = no limit.", False),
+    ("yaw_limit", 90.0, 0.0, 90.0, 0.5, "How far the head may turn to either side, degrees,"
+     " approached softly. 90 = no limit.", False),
+    ("roll_limit", 90.0, 0.0, 90.0, 0.5, "How far the head may tilt to either side, degrees,"
+     " approached softly. 90 = no limit.", False),
+    ("pitch_offset", 0.0, -45.0, 45.0, 0.5, "Degrees added for the whole motion: positive looks"
+     " down.", False),
+    ("yaw_offset", 0.0, -45.0, 45.0, 0.5, "Degrees added for the whole motion: positive turns the"
+     " nose to the left of the picture.", False),
+    ("roll_offset", 0.0, -45.0, 45.0, 0.5, "Degrees added for the whole motion: positive tilts"
+     " clockwise.", False),
+    ("head_smoothing_seconds", 0.0, 0.0, 5.0, 0.05, "Movements of the head shorter than this many"
+     " seconds fade away.", True),
+    ("delay_seconds", 0.0, -2.0, 2.0, 0.01, "Positive: the face moves later than the sound,"
+     " negative: earlier. Seconds.", True),
+    ("loop_seconds", 0.0, 0.0, 10.0, 0.1, "Over this many seconds the end returns to how the motion"
+     " began, so that the video loops.", True),
+    ("x_offset", 0.0, -2.0, 2.0, 0.01, "Moves the head to the right of the picture, in distances"
+     " between the outer eye corners.", True),
+    ("y_offset", 0.0, -2.0, 2.0, 0.01, "Moves the head down, in distances between the outer eye"
+     " corners.", True),
+    ("zoom", 1.0, 0.5, 2.0, 0.01, "Factor on the size of the head: 1 = unchanged.", True),
+)  # fmt: skip
+
+
+def _edit_input(name, default, lowest, highest, step, tooltip, rare):  # noqa: ANN001
+    widget = io.Float.Input(
+        name, default=default, min=lowest, max=highest, step=step, tooltip=tooltip
+    )
+    return advanced(widget) if rare else widget
+
+
+class EditMotion(io.ComfyNode):
+    """Changes a motion; everything at its default changes nothing."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquyEditMotion.md."""
+        return schema(
+            node_id="SoliloquyEditMotion",
+            display_name="Edit Motion",
+            category=CATEGORY,
+            description="Changes a performance before it is rendered: strength, smoothness, blinks,"
+            " where the head may go and where it looks.",
+            search_aliases=["head pose", "expression", "blink", "retarget"],
+            inputs=[
+                sockets.Motion.Input(
+                    "motion", tooltip="The motion to change; it stays as it is, a copy comes out."
+                ),
+                *(_edit_input(*row) for row in _EDITS),
+                advanced(
+                    io.String.Input(
+                        "weights",
+                        default="",
+                        tooltip="ARKit weights to add in every frame, such as 'mouthSmile 0.2,"
+                        " browInnerUp -0.1'; a name without Left or Right means both sides.",
+                    )
+                ),
+            ],
+            outputs=[
+                sockets.Motion.Output(
+                    "edited", display_name="motion", tooltip="The changed motion, same length."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, motion: Motion, weights: str, **settings: float) -> io.NodeOutput:
+        """The settings are the fields of `edit.Edit`."""
+        return io.NodeOutput(edit_motion(motion, weights=named_weights(weights), **settings))
+
+
+def named_weights(text: str) -> dict[str, float]:
+    """`"mouthSmile 0.2, jawOpen -0.1"` → names and amounts.
+
+    Raises:
+        PayloadError: something else is written there.
+    """
+    weights = {}
+    for part in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
+        try:
+            name, amount = part.replace("=", " ").split()
+            weights[name] = float(amount)
+        except ValueError:
+            raise PayloadError(
+                f"'{part}' is not a weight and an amount. Write for example 'mouthSmile 0.2'."
+            ) from None
+    return weights
+
+
+class SaveMotion(io.ComfyNode):
+    """Writes a motion into the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquySaveMotion.md."""
+        return schema(
+            node_id="SoliloquySaveMotion",
+            display_name="Save Motion",
+            category=CATEGORY,
+            description="Writes a motion as ARKit weights and head pose, for Load Motion, Blender,"
+            " Unreal or a spreadsheet.",
+            search_aliases=["export", "blendshapes", "arkit", "csv", "json"],
+            is_output_node=True,
+            inputs=[
+                sockets.Motion.Input("motion", tooltip="The motion to write, as ARKit weights."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="soliloquy/motion",
+                    tooltip="Folder and beginning of the name inside the output folder; a number"
+                    " follows. Load Motion lists what lies in 'soliloquy'.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=["json", "csv"],
+                    default="json",
+                    tooltip="'json' holds everything, 'csv' is a table with one row per frame.",
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "landmarks",
+                        default=False,
+                        tooltip="Adds the 68 landmarks of a mean face to the JSON file, without the"
+                        " head's movement. The file becomes five times as large.",
+                    )
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(
+        cls, motion: Motion, filename_prefix: str, format: str, landmarks: bool
+    ) -> io.NodeOutput:
+        """A new numbered file; nothing is overwritten."""
+        path, shown = output_file(filename_prefix, f".{format}")
+        files.write_motion(motion, path, landmarks=landmarks)
+        folder = f"{shown['subfolder']}/" if shown["subfolder"] else ""
+        return io.NodeOutput(ui=ui.PreviewText(f"output/{folder}{shown['filename']}"))
+
+
+class LoadMotion(io.ComfyNode):
+    """Reads a motion from the input folder, or one that was saved before."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquyLoadMotion.md."""
+        return schema(
+            node_id="SoliloquyLoadMotion",
+            display_name="Load Motion",
+            category=CATEGORY,
+            description="Reads a motion that was saved, or ARKit weights of another program, and"
+            " fits it to a sound.",
+            search_aliases=["import", "blendshapes", "arkit", "live link", "csv", "json"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=input_files(*EXTENSIONS),
+                    tooltip="A JSON or CSV file in the input folder, or one that Save Motion wrote"
+                    " to 'output/soliloquy'. New files appear after a refresh (key R).",
+                ),
+                advanced(
+                    io.Float.Input(
+                        "fps",
+                        default=0.0,
+                        min=0.0,
+                        max=120.0,
+                        step=0.001,
+                        round=0.001,
+                        tooltip="Frames per second that come out. 0 = those of the file. Tables"
+                        " without a time column need a number here.",
+                    )
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="The sound of the video: the motion is brought to its length. Where"
+                    " the sound is longer, the last frame is held.",
+                ),
+            ],
+            outputs=[
+                sockets.Motion.Output(
+                    "motion", display_name="motion", tooltip="The motion, for a render node."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        """The name may come from another machine: say so instead of listing what there is."""
+        try:
+            input_file(file or "")
+        except PayloadError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
+        """Read again once the file has changed."""
+        state = input_file(file or "").stat()
+        return f"{state.st_mtime_ns} {state.st_size}"
+
+    @classmethod
+    def execute(cls, file: str, fps: float, audio: dict[str, Any] | None = None) -> io.NodeOutput:
+        """Read, then resample where another clock is asked for."""
+        motion = files.read_motion(input_file(file), fps=fps or None)
+        clock = motion.timeline
+        length = (clock.num_samples, clock.sample_rate)
+        if audio is not None:
+            waveform, sample_rate = sound(audio)
+            length = (waveform.shape[-1], sample_rate)
+        timeline = Timeline.for_sound(*length, fps or clock.fps)
+        if timeline != clock:
+            motion = files.resample(motion, timeline)
+        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))

@@ -1,0 +1,15 @@
+"""The types of the sockets: each carries a payload of `models/payloads.py` or a loaded system."""
+
+from .host import io
+
+Portrait = io.Custom("SOLILOQUY_PORTRAIT")  # payloads.Portrait
+Speech = io.Custom("SOLILOQUY_SPEECH")  # payloads.Speech
+Motion = io.Custom("SOLILOQUY_MOTION")  # payloads.Motion
+
+SpeechEncoder = io.Custom("SOLILOQUY_SPEECH_ENCODER")  # host.Managed with encode()
+MotionModel = io.Custom("SOLILOQUY_MOTION_MODEL")  # host.Managed with sample()
+Renderer = io.Custom("SOLILOQUY_RENDERER")  # host.Managed with render()
+
+FaceLandmarks = io.Custom(
+    "FACE_LANDMARKS"
+)  # the host's own, made by its MediaPipe nodes since v0.22

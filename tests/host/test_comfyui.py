@@ -1,0 +1,210 @@
+"""Every workflow in a real ComfyUI on the CPU, and what the videos are like."""
+
+import json
+import re
+import shutil
+import time
+from math import ceil
+
+import pytest
+
+from ..helpers import ROOT, shared
+from ..workflows.ui_format import CORE, WORKFLOWS, host_node_type, node_type, read, to_api
+from .comfyui import ComfyUI
+
+pytestmark = pytest.mark.host
+
+LOADING_PROBLEM = r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint|Skip .* module"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    with ComfyUI(tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def info(host):
+    return {k: v for k, v in host.get("/object_info").items() if k.startswith("Soliloquy")}
+
+
+@pytest.fixture(scope="module")
+def types(info):
+    return {**CORE, **{name: host_node_type(entry) for name, entry in info.items()}}
+
+
+@pytest.fixture(scope="module")
+def inputs(host):
+    """The astronaut, a sentence, and the landmarks as numbers: no detector is needed."""
+    from skimage import data, io
+
+    io.imsave(host.base / "input" / "example.png", data.astronaut())
+    host.add_input(next((ROOT / "assets").glob("*.wav")), "speech.wav")
+    host.add_input(ROOT / "assets" / "astronaut_landmarks.json", "astronaut.json")
+
+
+def prompt_of(name, types, **changes):
+    """A workflow as the server takes it, some values of widgets changed wherever they occur."""
+    path = next(path for path in WORKFLOWS if path.stem == name)
+    prompt = to_api(read(path), types)
+    for node in prompt.values():
+        node["inputs"].update({k: v for k, v in changes.items() if k in node["inputs"]})
+    return prompt
+
+
+def node_of(prompt, kind):
+    return next(number for number, node in prompt.items() if node["class_type"] == kind)
+
+
+def decoded(path):
+    """Frames per second, frames `[T, h, w]` in grey at a quarter of the size, seconds of sound."""
+    import av
+    import numpy as np
+
+    frames, samples, rate = [], 0, 1
+    with av.open(str(path)) as file:
+        fps = file.streams.video[0].average_rate
+        for frame in file.decode(file.streams.video[0]):
+            frames.append(frame.to_ndarray(format="gray")[::4, ::4].astype(np.float32))
+    with av.open(str(path)) as file:
+        for frame in file.decode(file.streams.audio[0]):
+            samples, rate = samples + frame.samples, frame.sample_rate
+    return fps, np.stack(frames), samples / rate
+
+
+def seconds_of(path):
+    import av
+
+    with av.open(str(path)) as file:
+        samples = [frame.samples for frame in file.decode(file.streams.audio[0])]
+        return sum(samples) / file.streams.audio[0].rate
+
+
+def check_video(path, sound, fps=25):
+    """As long as the sound, frame for frame; alive in every second; never black."""
+    rate, frames, seconds = decoded(path)
+    expected = seconds_of(sound)
+    assert rate == fps
+    assert len(frames) == ceil(expected * fps - 1e-6)
+    assert abs(seconds - expected) < 1 / fps
+    change = abs(frames[1:] - frames[:-1]).mean((1, 2))
+    for start in range(0, len(change) - fps, fps):
+        assert change[start : start + fps].max() > 0.05, f"frozen from frame {start}"
+    assert frames.mean((1, 2)).min() > 0.5 * frames[0].mean()
+
+
+def test_the_pack_loads_without_a_complaint(host, info):
+    from ..nodes.loaded import NODES
+
+    log = host.log.read_text()
+    assert not re.search(LOADING_PROBLEM, log), log[-3000:]
+    assert set(info) == {node.GET_SCHEMA().node_id for node in NODES}
+
+
+def test_the_host_shows_what_the_schemas_say(types):
+    from ..nodes.loaded import NODES
+
+    for node in NODES:
+        schema = node.GET_SCHEMA()
+        assert types[schema.node_id].sockets == node_type(schema).sockets
+        assert [w.name for w in types[schema.node_id].widgets] == [
+            w.name for w in node_type(schema).widgets
+        ]
+
+
+def test_the_table_of_core_nodes_fits_this_host(host):
+    info = host.get("/object_info")
+    for name, kind in CORE.items():
+        if name == "MarkdownNote":
+            continue
+        known = host_node_type(info[name])
+        assert kind.sockets.items() <= known.sockets.items() | set()
+        inputs = {key for group in info[name]["input"].values() for key in group}
+        assert {widget.name for widget in kind.widgets if widget.name} <= inputs
+        assert known.outputs[: len(kind.outputs)] == kind.outputs
+
+
+def test_help_pages_locale_and_templates_are_served(host, info):
+    for name, entry in info.items():
+        page = host.text(f"/extensions/soliloquy/docs/{name}.md")
+        assert page.startswith(f"# {entry['display_name']}\n")
+    locale = host.get("/i18n")["en"]["nodeDefs"]
+    assert set(info) <= set(locale)
+    templates = host.get("/workflow_templates")["soliloquy"]
+    assert sorted(templates) == [path.stem for path in WORKFLOWS]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
+def test_workflow_makes_a_talking_video(host, types, inputs, name):
+    prompt = prompt_of(name, types, landmarks_file="astronaut.json")
+    outputs = host.run(prompt)
+    video = host.saved(outputs, node_of(prompt, "SaveVideo"))
+    check_video(video, host.base / "input" / "speech.wav")
+
+
+def test_quickstart_takes_real_portraits_and_voices(host, types):
+    """With MediaPipe's detector, as a user would have it."""
+    task = shared("models/face_landmarker.task")
+    shutil.copy(task, host.base / "models" / "soliloquy")
+    portraits = ("photo_outdoor_512.jpg", "painting_full_720x1280.jpg")
+    voices = ("russian_48k_stereo_6s.wav", "short_16k_mono_2s.wav")
+    for portrait, voice in zip(portraits, voices, strict=True):
+        host.add_input(shared(f"data/portraits/{portrait}"), portrait)
+        host.add_input(shared(f"data/speech/{voice}"), voice)
+        prompt = prompt_of("quickstart", types, image=portrait, audio=voice)
+        outputs = host.run(prompt)
+        video = host.saved(outputs, node_of(prompt, "SaveVideo"))
+        check_video(video, host.base / "input" / voice)
+
+
+def test_a_picture_without_a_face_ends_in_one_sentence(host, types, inputs):
+    shutil.copy(shared("models/face_landmarker.task"), host.base / "models" / "soliloquy")
+    host.add_input(shared("data/portraits/no_face.jpg"), "lawn.jpg")
+    prompt = prompt_of("quickstart", types, image="lawn.jpg")
+    entry = host.wait(host.queue(prompt))
+    kind, message = entry["status"]["messages"][-1]
+    assert kind == "execution_error"
+    assert message["node_type"] == "SoliloquyPreparePortrait"
+    assert "No face found" in message["exception_message"]
+
+
+def test_a_saved_motion_comes_back(host, types, inputs):
+    prompt = prompt_of("edit_motion", types, landmarks_file="astronaut.json", seed=7)
+    outputs = host.run(prompt)
+    assert outputs[node_of(prompt, "PreviewImage")]["images"]
+    saved = sorted((host.base / "output" / "soliloquy").glob("*.json"))[-1]
+    value = json.loads(saved.read_text())
+    assert value["format"] == "soliloquy-motion"
+    load = {"file": f"soliloquy/{saved.name} [output]"}
+    number = node_of(prompt, "SoliloquyEditMotion")
+    prompt[number] = {"class_type": "SoliloquyLoadMotion", "inputs": load}
+    again = host.run(prompt)
+    video = host.saved(again, node_of(prompt, "SaveVideo"))
+    check_video(video, host.base / "input" / "speech.wav")
+
+
+def test_interrupting_ends_the_graph_inside_the_render(host, types, inputs):
+    import numpy as np
+    from scipy.io import wavfile
+
+    rate, samples = wavfile.read(host.base / "input" / "speech.wav")
+    repeats = ceil(120 * rate / len(samples))
+    wavfile.write(host.base / "input" / "long.wav", rate, np.concatenate([samples] * repeats))
+    prompt = prompt_of("quickstart", types, landmarks_file="astronaut.json", audio="long.wav")
+    number = host.queue(prompt)
+    wait_for_unfinished_video(host)
+    asked = time.monotonic()
+    host.post("/interrupt", {})
+    entry = host.wait(number, 30)
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+    assert time.monotonic() - asked < 3
+    assert not list((host.base / "temp").rglob("*.mp4")), "an unfinished file was left behind"
+
+
+def wait_for_unfinished_video(host, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if any(file.stat().st_size for file in (host.base / "temp").rglob(".*.part.mp4")):
+            return
+        time.sleep(0.1)
+    pytest.fail("rendering did not begin")

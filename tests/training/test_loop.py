@@ -1,0 +1,34 @@
+"""The training loop."""
+
+import itertools
+
+import torch
+from soliloquy.training.loop import LoopConfig, pace, train
+from torch import nn
+
+
+def test_it_learns_a_line_and_returns_the_average():
+    torch.manual_seed(0)
+    network = nn.Linear(1, 1)
+    x = torch.linspace(-1, 1, 32)[:, None]
+
+    def loss(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        error = (model(batch) - (3 * batch + 1)).square().mean()
+        return error, {"error": float(error.detach())}
+
+    log: list[tuple[int, float]] = []
+    config = LoopConfig(steps=300, learning_rate=0.05, warmup=10, average=0.9, log_every=100)
+    average = train(
+        network, itertools.repeat(x), loss, config, lambda s, p, n: log.append((s, p["error"]))
+    )
+    assert [step for step, _ in log] == [100, 200, 300]
+    assert log[-1][1] < log[0][1]
+    assert abs(float(average.weight) - 3) < 0.1
+    assert not average.training
+
+
+def test_the_pace_warms_up_and_slows_down():
+    config = LoopConfig(steps=1000, warmup=100)
+    assert pace(0, config) < 0.02
+    assert pace(100, config) > 0.9
+    assert abs(pace(1000, config) - 0.02) < 1e-6

@@ -1,0 +1,64 @@
+"""Training batches."""
+
+import numpy as np
+import torch
+from soliloquy.models.speech import mel
+from soliloquy.training import speech_data
+from soliloquy.training.speech_data import FRAMES, Clip, batches, collate, emphasise
+
+
+def clip(seconds: float = 4.0) -> Clip:
+    """Noise bursts at every full second, during which the lips are open."""
+    sound = np.zeros(int(seconds * 16000), np.int16)
+    track = np.zeros((int(seconds * 50) + 1, 4), np.float32)
+    source = np.random.default_rng(0)
+    for second in range(int(seconds)):
+        sound[second * 16000 : second * 16000 + 3200] = source.normal(0, 3000, 3200)
+        track[second * 50 : second * 50 + 10, 0] = 1.0
+    return Clip(sound=sound, track=track, phones=np.zeros(len(track), np.int16), voice="x")
+
+
+def test_batches_have_the_shapes_the_network_wants():
+    torch.manual_seed(0)
+    batch = next(batches({"x": [clip()]}, 3, seed=0))
+    assert batch.seen.shape == (3, 2 * FRAMES, mel.BINS)
+    assert batch.track.shape == (3, FRAMES, 4)
+    assert batch.phones.shape == (3, FRAMES)
+    assert batch.seen.isfinite().all()
+
+
+def test_lips_and_sound_stay_together_through_augmentation():
+    torch.manual_seed(0)
+    data = batches({"x": [clip(), clip()]}, 4, seed=1)
+    agreement = []
+    for _ in range(4):
+        batch = next(data)
+        loud = batch.seen.mean(-1)[:, ::2]
+        for row, track in zip(loud, batch.track[..., 0], strict=True):
+            if track.std() > 0:
+                lags = range(-8, 9)
+                r = [float(torch.corrcoef(torch.stack([row.roll(k), track]))[0, 1]) for k in lags]
+                agreement.append(lags[int(np.argmax(r))])
+    assert len(agreement) > 8
+    assert abs(np.median(agreement)) <= 1
+
+
+def test_louder_syllables_open_the_lips_wider():
+    torch.manual_seed(0)
+    sound, track = torch.ones(16, FRAMES * 320), torch.ones(16, FRAMES, 4)
+    louder, opened = emphasise(sound, track)
+    gain = louder[:, ::320]
+    assert (
+        float(torch.corrcoef(torch.stack([gain.flatten(), opened[..., 0].flatten()]))[0, 1]) > 0.9
+    )
+    assert torch.equal(opened[..., 1:], track[..., 1:])
+
+
+def test_clean_batches_see_what_the_encoder_sees():
+    sound = torch.randn(1, FRAMES * 320, generator=torch.Generator().manual_seed(0)) * 0.1
+    crop = (sound[0], torch.zeros(FRAMES, 4), torch.zeros(FRAMES, dtype=torch.long))
+    seen = collate([crop], clean=True).seen
+    spectrum = mel.log_mel(sound[0])
+    wanted = mel.normalise(spectrum, mel.average(mel.stream(sound[0])))
+    torch.testing.assert_close(seen[0], wanted[: 2 * FRAMES], atol=0.02, rtol=0)
+    assert speech_data.FRAME_RATE == 50
