@@ -20,7 +20,7 @@ def warping(state: StateDict, features: Tensor, source: Tensor, driving: Tensor)
         _batch_norm(state, f"{MOTION}.norm", _conv(state, f"{MOTION}.compress", features))
     )
     size = features.shape[2:]
-    grid = _grid(size)
+    grid = _grid(size, features.device)
     motions = torch.cat([grid[None], grid - driving[0][:, None, None, None] + _points(source)])
     repeated = compressed.repeat(len(motions), 1, 1, 1, 1)
     moved = F.grid_sample(repeated, motions, align_corners=False)
@@ -90,8 +90,8 @@ def _batch_norm(state: StateDict, name: str, x: Tensor) -> Tensor:
     return F.batch_norm(x, *(state[f"{name}.{entry}"] for entry in entries))
 
 
-def _grid(size: torch.Size) -> Tensor:
-    axes = [torch.arange(n) * (2 / (n - 1)) - 1 for n in size]
+def _grid(size: torch.Size, device: torch.device) -> Tensor:
+    axes = [torch.arange(n, device=device) * (2 / (n - 1)) - 1 for n in size]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y, z], -1)
 
