@@ -5,12 +5,14 @@ before the window) and 64 noisy frames of standardised motion. `kdtalker_motion.
 
 Every block is told the timestep and the speech by one linear layer over both. What it makes of the
 speech is the same in all steps of a window, what it makes of the timestep the same for all frames
-and windows; so `condition` and `time_table` compute each once, and `step` adds them.
+and windows; so `condition` and `time_table` compute each once, and `step` adds them. The same goes
+for linear layers with nothing between them, at both ends of the network: they become one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log
 from types import ModuleType
 from typing import Any
@@ -49,8 +51,9 @@ class Conditioning:
 
     speech: list[Tensor]  # per block [B, T, 2 · width]
     distance: Tensor  # [1, heads, T, T], added to the attention logits
-    cosine: Tensor  # [T, 1, 1, rotary channels]
-    sine: Tensor  # the same, negative in every first channel of a pair
+    turn: Tensor  # [T, rotary channels, rotary channels], how far the heads' channels rotate
+    entrance: tuple[Tensor, Tensor]  # weight and bias: frames → (first block's input, its inner)
+    exit: tuple[Tensor, Tensor]  # (last attention's input, what it attended to) → noise
 
 
 class ModulatedBlock(nn.Module):
@@ -79,10 +82,11 @@ class ModulatedBlock(nn.Module):
         weight = self.modulate.weight.to(speech)
         return F.linear(F.silu(speech), weight[:, self.time_channels :])
 
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """The block and its input, summed."""
+    def forward(self, x: Tensor, modulation: Tensor, inner: Tensor | None = None) -> Tensor:
+        """The block and its input, summed; `inner` is `self.inner(x)` where that exists already."""
+        inner = self.inner(x) if inner is None else inner
         scale, shift = modulation.chunk(2, dim=-1)
-        y = F.silu(torch.addcmul(shift, self.norm(self.inner(x)), scale))
+        y = F.silu(torch.addcmul(shift, self.norm(inner), scale))
         return x + F.silu(self.outer(y))
 
 
@@ -99,16 +103,19 @@ class TimeAttention(nn.Module):
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Attention and its input, summed."""
+        return x + self.out(self.attend(x, conditioning))
+
+    def attend(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        """What the heads gather, before it is projected: `[B, T, heads · channels]`."""
         B, T, _ = x.shape
         qkv = self.qkv(self.norm(x)).view(B, T, 3, self.heads, -1)
-        channels = conditioning.cosine.shape[-1]
+        channels = conditioning.turn.shape[-1]
         turning = qkv[:, :, :2, :, :channels]
-        swapped = turning.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        turned = turning * conditioning.cosine + swapped * conditioning.sine
-        qkv[:, :, :2, :, :channels] = turned
+        turned = turning.reshape(B, T, 2 * self.heads, channels) @ conditioning.turn
+        qkv[:, :, :2, :, :channels] = turned.view_as(turning)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=conditioning.distance)
-        return x + self.out(y.transpose(1, 2).reshape(B, T, -1))
+        return y.transpose(1, 2).reshape(B, T, -1)
 
 
 class Layer(nn.Module):
@@ -156,15 +163,13 @@ class KDTalker(nn.Module):
         context = context.to(self._dtype())
         positions = torch.arange(context.shape[1], device=context.device)
         frequencies = self.rotary_frequencies.to(context.device, torch.float32)
-        angles = (positions[:, None] * frequencies).repeat_interleave(2, dim=-1)
-        sine = angles.sin()
-        sine[:, ::2] *= -1
         bucket = distance_buckets(positions, self.config.buckets, self.config.farthest)
         return Conditioning(
             speech=[block.speech_modulation(context) for block in self._blocks()],
             distance=self.distance_bias(bucket).permute(2, 0, 1)[None].to(context).contiguous(),
-            cosine=angles.cos()[:, None, None].to(context),
-            sine=sine[:, None, None].to(context),
+            turn=rotations(positions[:, None] * frequencies).to(context),
+            entrance=self._entrance(context),
+            exit=self._exit(context),
         )
 
     def step(self, x: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
@@ -176,12 +181,32 @@ class KDTalker(nn.Module):
             conditioning: of this window.
         """
         modulations = (speech + time[:, i, None] for i, speech in enumerate(conditioning.speech))
-        h = self.motion_in(x.to(self._dtype()))
-        for layer in self.layers:
+        h, inner = F.linear(x.to(self._dtype()), *conditioning.entrance).chunk(2, dim=-1)
+        h = self.layers[0].first(h, next(modulations), inner)
+        h = self.layers[0].second(h, next(modulations))
+        for before, layer in pairwise(self.layers):
+            h = before.attention(h, conditioning)
             h = layer.first(h, next(modulations))
             h = layer.second(h, next(modulations))
-            h = layer.attention(h, conditioning)
-        return self.motion_out(h).to(x.dtype)
+        attended = self.layers[-1].attention.attend(h, conditioning)
+        return F.linear(torch.cat([h, attended], dim=-1), *conditioning.exit).to(x.dtype)
+
+    def _entrance(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        outer, inner = self.motion_in, self.layers[0].first.inner
+        weight, bias = outer.weight.to(like), outer.bias.to(like)
+        inner_weight, inner_bias = inner.weight.to(like), inner.bias.to(like)
+        return (
+            torch.cat([weight, inner_weight @ weight]),
+            torch.cat([bias, inner_weight @ bias + inner_bias]),
+        )
+
+    def _exit(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        outer, inner = self.motion_out, self.layers[-1].attention.out
+        weight, bias = outer.weight.to(like), outer.bias.to(like)
+        return (
+            torch.cat([weight, weight @ inner.weight.to(like)], dim=1),
+            weight @ inner.bias.to(like) + bias,
+        )
 
     def _blocks(self) -> list[ModulatedBlock]:
         return [block for layer in self.layers for block in (layer.first, layer.second)]
@@ -202,6 +227,17 @@ def sinusoids(timesteps: Tensor, channels: int) -> Tensor:
 def rotary_frequencies(channels: int) -> Tensor:
     """Radians per frame of each rotating pair (Su et al. 2021, section 3.2.2), `[channels / 2]`."""
     return SLOWEST ** (-torch.arange(0, channels, 2, dtype=torch.float32) / channels)
+
+
+def rotations(angles: Tensor) -> Tensor:
+    """Matrices that turn neighbouring channels of row vectors: `[T, C / 2]` → `[T, C, C]`."""
+    count, pairs = angles.shape
+    matrices = angles.new_zeros(count, 2 * pairs, 2 * pairs)
+    even = torch.arange(0, 2 * pairs, 2, device=angles.device)
+    matrices[:, even, even] = matrices[:, even + 1, even + 1] = angles.cos()
+    matrices[:, even, even + 1] = angles.sin()
+    matrices[:, even + 1, even] = -angles.sin()
+    return matrices
 
 
 def distance_buckets(positions: Tensor, buckets: int, farthest: int) -> Tensor:
