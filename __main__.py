@@ -92,6 +92,10 @@ def command_line() -> argparse.ArgumentParser:
         "--longest", type=int, metavar="S", help="length: the longest sound, seconds (1800)"
     )
     bench.set_defaults(run=run_bench)
+
+    from .weights_command import add_parser
+
+    add_parser(commands)
     return parser
 
 
