@@ -23,12 +23,20 @@ def generator_weights(seed: int = 0) -> StateDict:
     """Weights of the generator, spectral norms with their parts."""
     state = _random(_generator_layers(), seed)
     for key in [key for key in state if ".conv_" in key and key.endswith(".weight")]:
-        matrix = state[key].flatten(1)
-        u, _, vh = torch.svd_lowrank(matrix, q=1)
-        state |= {f"{key}_orig": state.pop(key), f"{key}_u": u[:, 0], f"{key}_v": vh[:, 0]}
+        u, v = _singular_vectors(state[key].flatten(1))
+        state |= {f"{key}_orig": state.pop(key), f"{key}_u": u, f"{key}_v": v}
         if ".conv_s." in key:
             del state[key.replace("weight", "bias")]
     return state
+
+
+def _singular_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Three power iterations from the first row: enough to be of a published norm's size."""
+    v = matrix[0]
+    for _ in range(3):
+        u = torch.nn.functional.normalize(matrix @ v, dim=0)
+        v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
+    return u, v
 
 
 def _warping_layers() -> Iterator[Layer]:
