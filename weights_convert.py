@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,19 +89,15 @@ class Contents:
         self.storages[id(tensor)] = (storage, offset)
         return tensor
 
-    def read(self, tensor: Tensor, file: BinaryIO) -> Tensor:
+    def read(self, tensor: Tensor, file: BufferedReader) -> Tensor:
         """The tensor with its numbers."""
         storage, offset = self.storages[id(tensor)]
         file.seek(self.starts[storage.key])
-        content = bytearray(file.read(storage.num_bytes))
-        if len(content) != storage.num_bytes:
+        numbers = torch.empty(storage.count, dtype=storage.dtype)
+        if file.readinto(numbers.view(torch.uint8).numpy()) != storage.num_bytes:
             raise EOFError("the file ends within a tensor")
-        if not content:
-            return torch.empty(tensor.shape, dtype=storage.dtype)
-        numbers = torch.frombuffer(content, dtype=storage.dtype)
-        return numbers.as_strided(tensor.shape, tensor.stride(), offset).clone(
-            memory_format=torch.contiguous_format
-        )
+        view = numbers.as_strided(tensor.shape, tensor.stride(), offset)
+        return view.clone(memory_format=torch.contiguous_format)
 
 
 class Inert:

@@ -1,6 +1,7 @@
 """PyTorch files become safetensors, and whatever program they carry is never run."""
 
 import io
+import itertools
 import os
 import pickle
 import struct
@@ -33,6 +34,9 @@ TOYS = (
         markers=("mlp.0.weight",),
     ),
 )
+
+
+PUBLISHED = formats.FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +157,32 @@ def test_several_networks_in_one_file_get_their_names_in_front(tmp_path):
     )
 
 
+def test_the_published_stitching_file_loads_before_and_after(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "FORMATS", PUBLISHED)
+    sizes = {
+        "shoulder": (126, 128, 128, 64, 65),
+        "mouth": (65, 128, 128, 64, 63),
+        "eye": (66, 256, 256, 128, 128, 64, 63),
+    }
+    content = {
+        f"retarget_{name}": {
+            f"module.mlp.{2 * i}.{kind}": torch.randn(after, before)[
+                :, 0 if kind == "bias" else ...
+            ]
+            for i, (before, after) in enumerate(itertools.pairwise(widths))
+            for kind in ("weight", "bias")
+        }
+        for name, widths in sizes.items()
+    }
+    torch.save(content, tmp_path / "a.pth")
+    done = convert(tmp_path / "a.pth")
+    assert done.num_tensors == 28
+    for name in ("stitching", "retarget_lip", "retarget_eye"):
+        before = checkpoints.load(f"liveportrait/{name}", tmp_path / "a.pth").state_dict()
+        after = checkpoints.load(f"liveportrait/{name}", done.output).state_dict()
+        assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
 def test_a_bare_pickle_with_code_is_refused_unexecuted(tmp_path):
     bomb = tmp_path / "executed"
     (tmp_path / "a.pth").write_bytes(pickle.dumps(Bomb(bomb)))
@@ -237,3 +267,11 @@ def test_what_cannot_be_converted_is_named(tmp_path):
         convert(tmp_path / "other.pth", safe)
     with pytest.raises(CheckpointError, match="must end in .safetensors"):
         convert(tmp_path / "other.pth", tmp_path / "other.bin")
+
+
+def test_empty_tensors_and_every_kind_of_number_are_kept(tmp_path):
+    kinds = (torch.float64, torch.bfloat16, torch.int32, torch.uint8, torch.bool)
+    state = {f"x{i}": torch.ones(2, 3).to(kind) for i, kind in enumerate(kinds)}
+    state |= {"out.weight": torch.empty(0, 3), "one": torch.tensor(1.5)}
+    torch.save(state, tmp_path / "a.pth")
+    same(convert(tmp_path / "a.pth").output, state)
