@@ -259,8 +259,9 @@ def _download(hub: Any, weight: Weight, url: str, headers: dict[str, str], part:
                 expected_size=weight.size,
             )
     except Exception as error:
-        if weight.size and part.stat().st_size > weight.size:
-            part.unlink()  # a server that began anew instead of continuing
+        received = part.stat().st_size
+        if not received or (weight.size and received > weight.size):
+            part.unlink()  # nothing came, or a server began anew instead of continuing
         _fail(weight, error)
 
 

@@ -192,6 +192,11 @@ class TestFetch:
         assert run("fetch toy --folder .")[0] == 0
         assert seen == [None, "Bearer hf_secret"]
 
+    def test_a_server_that_gives_nothing_leaves_nothing(self, run, hub, rows, tmp_path):
+        hub.failures = 1
+        assert run("fetch toy --folder .")[0] == 2
+        assert files(tmp_path) == []
+
     def test_an_absent_file_or_hub_is_one_sentence_with_the_link(self, run, hub, rows, monkeypatch):
         rows(toy("absent.safetensors"))
         code, _, error = run("fetch toy --folder .")
