@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...folding import StateDict, fold_batch_norms
+from . import fourier
 from .keypoints import NUM_KEYPOINTS
 from .upsampled import UpsampledConv, phase_state
 from .winograd import convolve
@@ -120,7 +121,7 @@ class WarpingNetwork(nn.Module):
         kp_driving = kp_driving.float()
         shift = source.keypoints - kp_driving
         x = self.hourglass(self._proposals(source, kp_driving, shift))
-        mask = self.mask(x).float().softmax(1)
+        mask = fourier.convolve(self.mask, x).float().softmax(1)
         grid = identity_grid(mask.shape[2:], mask.device)
         # The masks add up to one, so the mixture of shifted grids is the grid plus mixed shifts.
         shifts = torch.einsum("bkdhw,bkc->bdhwc", mask[:, 1:], shift.expand(len(mask), -1, -1))
