@@ -227,11 +227,26 @@ SYSTEMS: tuple[System, ...] = (
         loader="speech.starter:load",
     ),
     System(
+        name="wav2lip",
+        stage="speech",
+        title="Wav2Lip (for KDTalker)",
+        loader="speech.wav2lip:load",
+        licence="non-commercial (Wav2Lip)",
+    ),
+    System(
         name="starter",
         stage="motion",
         title="Starter (bundled)",
         loader="motion.starter:load",
         speech="starter",
+    ),
+    System(
+        name="kdtalker",
+        stage="motion",
+        title="KDTalker",
+        loader="motion.kdtalker_motion:load",
+        licence="CC-BY-NC-4.0",
+        speech="wav2lip",
     ),
     System(
         name="warp",

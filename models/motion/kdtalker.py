@@ -111,7 +111,8 @@ class TimeAttention(nn.Module):
         qkv = self.qkv(self.norm(x)).view(B, T, 3, self.heads, -1)
         channels = conditioning.turn.shape[-1]
         turning = qkv[:, :, :2, :, :channels]
-        turned = turning.reshape(B, T, 2 * self.heads, channels) @ conditioning.turn
+        # A copy, because the original is overwritten and training needs it.
+        turned = turning.flatten(2, 3).contiguous() @ conditioning.turn
         qkv[:, :, :2, :, :channels] = turned.view_as(turning)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=conditioning.distance)

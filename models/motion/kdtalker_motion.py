@@ -13,10 +13,13 @@ from fractions import Fraction
 from functools import cache
 from math import ceil
 from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .. import checkpoints
 from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeline, frames_for
 from ..render.liveportrait.keypoints import (
     NUM_KEYPOINTS,
@@ -25,6 +28,7 @@ from ..render.liveportrait.keypoints import (
     motion_from_pose,
     rotation_matrix,
 )
+from ..render.liveportrait.source import crop_picture, cropped, find_source
 from ..sampling import (
     OnStep,
     Schedule,
@@ -327,3 +331,39 @@ def _part(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
     if on_step is None:
         return None
     return lambda done, total: on_step(index * total + done, count * total)
+
+
+def load(
+    device: str | torch.device = "cpu",
+    path: str | Path | None = None,
+    motion_extractor: str | Path | None = None,
+    *,
+    operations: ModuleType | Any = nn,
+    crop: str = "face",
+) -> KDTalkerMotion:
+    """KDTalker with the published weights.
+
+    Args:
+        device: where it computes.
+        path: KDTalker's file.
+        motion_extractor: LivePortrait's file; without it `sample` wants a `LivePortraitSource`.
+        operations: namespace the layers come from.
+        crop: how the portrait is cut out for the motion extractor; "kdtalker" is the published way.
+
+    Raises:
+        CheckpointError: a file is absent or cannot be used.
+    """
+    if path is None:
+        raise checkpoints.CheckpointError(
+            "KDTalker needs its weights: give the path of 'KDTalker.pth'."
+        )
+    network = cast(KDTalker, checkpoints.load("kdtalker", path, operations).to(device))
+    if motion_extractor is None:
+        return KDTalkerMotion(network=network)
+    extractor = checkpoints.load("liveportrait/motion", motion_extractor, operations).to(device)
+
+    def find(portrait: Portrait) -> LivePortraitSource:
+        portrait = cropped(portrait, crop)
+        return find_source(extractor, portrait, crop_picture(portrait).to(device))
+
+    return KDTalkerMotion(network=network, find_source=find)

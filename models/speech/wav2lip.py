@@ -225,12 +225,19 @@ def mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
     return torch.from_numpy(resampled)
 
 
-def load(device: str = "cpu", path: str | Path | None = None) -> Wav2LipSpeechEncoder:
+def load(
+    device: str | torch.device = "cpu",
+    path: str | Path | None = None,
+    operations: ModuleType | Any = nn,
+) -> Wav2LipSpeechEncoder:
     """The speech encoder with the weights of `path`: Wav2Lip's generator, or its audio half.
 
     Raises:
-        PayloadError: no path, or a file that is not Wav2Lip's.
+        CheckpointError: no path, or a file that is not Wav2Lip's.
     """
     if path is None:
-        raise PayloadError("Wav2Lip needs its weights: give the path of 'wav2lip.pth'.")
-    return Wav2LipSpeechEncoder(checkpoints.load("wav2lip_audio", path).to(device), device)
+        raise checkpoints.CheckpointError(
+            "Wav2Lip needs its weights: give the path of 'wav2lip.pth'."
+        )
+    network = checkpoints.load("wav2lip_audio", path, operations)
+    return Wav2LipSpeechEncoder(network.to(device), device)

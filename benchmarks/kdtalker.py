@@ -1,0 +1,128 @@
+"""How fast KDTalker speaks: the audio encoder, a denoising step fast and plain, and a whole clip.
+
+Random weights of the published sizes: speed does not depend on their values.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import checkpoints
+from ..models.motion.kdtalker import KDTalker
+from ..models.motion.kdtalker_motion import CHANNELS, WINDOW, KDTalkerMotion
+from ..models.payloads import Speech, Timeline
+from ..models.render.liveportrait.keypoints import LivePortraitSource
+from ..models.speech.wav2lip import (
+    ROWS,
+    STREAM,
+    Wav2LipAudioConfig,
+    Wav2LipAudioEncoder,
+    mel_spectrum,
+)
+from . import liveportrait
+from .kdtalker_plain import PlainKDTalker
+from .liveportrait import milliseconds
+
+AUDIO_CHANNELS = 512
+TOKENS = 2 + WINDOW
+REPEATS = 15
+
+
+def run(
+    device: str = "cpu", steps: int = 10, batch: int = 1, *, render: bool = True
+) -> dict[str, Any]:
+    """Milliseconds per stage, and frames per second from sound to pictures.
+
+    Args:
+        device: where to run.
+        steps: of diffusion per window.
+        batch: clips denoised, frames painted at a time.
+        render: also time LivePortrait, which takes most of the time.
+
+    Returns:
+        `mel_ms` and `audio_encoder_ms` per frame; `denoiser_step_ms` of our step,
+        `denoiser_plain_ms` of the plain one, `denoiser_ratio` of the two and `denoiser_error`, the
+        largest difference relative to the largest output; `motion_ms` per frame of a clip of 200
+        frames; `renderer` as in `benchmarks/liveportrait.py`; `end_to_end_fps` of all stages.
+    """
+    torch.manual_seed(0)
+    plain = PlainKDTalker().eval().requires_grad_(False)
+    for weight in plain.parameters():
+        if weight.ndim == 2:  # outputs as large as inputs, so that errors cannot hide
+            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+    network = checkpoints.load("kdtalker", plain.state_dict())
+    assert isinstance(network, KDTalker)
+    result: dict[str, Any] = {"device": device, "steps": steps, "batch": batch}
+    result["threads"] = torch.get_num_threads()
+    with torch.inference_mode():
+        result |= _speech(torch.device(device))
+        result |= _denoiser(network.to(device), plain.to(device), batch)
+    result["motion_ms"] = _motion(network, steps)
+    if render:
+        result["renderer"] = liveportrait.run(device, batch)
+        names = ("mel_ms", "audio_encoder_ms", "motion_ms")
+        total = sum(result[name] for name in names) + result["renderer"]["frame_ms"]
+        result["end_to_end_fps"] = round(1000 / total, 3)
+    return result
+
+
+def _speech(device: torch.device) -> dict[str, float]:
+    encoder = Wav2LipAudioEncoder(Wav2LipAudioConfig()).eval().to(device)
+    sound, windows = torch.randn(200 * 640) * 0.1, torch.randn(WINDOW, 1, 80, ROWS, device=device)
+    mel = milliseconds(lambda: mel_spectrum(sound), torch.device("cpu"), REPEATS)
+    encoded = milliseconds(lambda: encoder(windows), device, REPEATS)
+    return {"mel_ms": round(mel / 200, 4), "audio_encoder_ms": round(encoded / WINDOW, 4)}
+
+
+def _denoiser(network: KDTalker, plain: PlainKDTalker, batch: int) -> dict[str, float]:
+    device = network.rotary_frequencies.device
+    x = torch.randn(batch, TOKENS, CHANNELS, device=device)
+    context = torch.randn(batch, TOKENS, AUDIO_CHANNELS, device=device).relu()
+    timestep = torch.full((batch,), 500, device=device)
+    # Once per window and once per clip; what a step takes is without them.
+    conditioning, time = network.condition(context), network.time_table(timestep[:1])
+
+    def ours() -> Tensor:
+        return network.step(x, time, conditioning)
+
+    def theirs() -> Tensor:
+        return plain(x, timestep, context)
+
+    expected = theirs()
+    error = float((ours() - expected).abs().max() / expected.abs().max())
+    # In turns, so that whatever else the machine does troubles both alike.
+    pairs = [
+        (milliseconds(ours, device, 1), milliseconds(theirs, device, 1)) for _ in range(REPEATS)
+    ]
+    step, reference = (statistics.median(times) for times in zip(*pairs, strict=True))
+    prepared = milliseconds(lambda: network.condition(context), device, 3)
+    return {
+        "denoiser_window_ms": round(prepared, 3),
+        "denoiser_step_ms": round(step, 3),
+        "denoiser_plain_ms": round(reference, 3),
+        "denoiser_ratio": round(step / reference, 3),
+        "denoiser_error": error,
+    }
+
+
+def _motion(network: KDTalker, steps: int, frames: int = 200) -> float:
+    timeline = Timeline.for_frames(frames, 25)
+    stream = torch.rand(frames, AUDIO_CHANNELS, generator=torch.Generator().manual_seed(0))
+    speech = Speech(streams={STREAM: stream}, timeline=timeline)
+    source = LivePortraitSource(
+        kp=torch.zeros(21, 3),
+        exp=torch.zeros(21, 3),
+        pitch=0.0,
+        yaw=0.0,
+        roll=0.0,
+        t=torch.zeros(3),
+        scale=1.5,
+    )
+    motion = KDTalkerMotion(network=network)
+    device = network.rotary_frequencies.device
+    elapsed = milliseconds(lambda: motion.sample(speech, source, steps=steps), device, 1)
+    return round(elapsed / frames, 4)
