@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -183,17 +183,18 @@ class KDTalker(nn.Module):
         """
         modulations = (speech + time[:, i, None] for i, speech in enumerate(conditioning.speech))
         h, inner = F.linear(x.to(self._dtype()), *conditioning.entrance).chunk(2, dim=-1)
-        h = self.layers[0].first(h, next(modulations), inner)
-        h = self.layers[0].second(h, next(modulations))
-        for before, layer in pairwise(self.layers):
+        layers = self._layers()
+        h = layers[0].first(h, next(modulations), inner)
+        h = layers[0].second(h, next(modulations))
+        for before, layer in pairwise(layers):
             h = before.attention(h, conditioning)
             h = layer.first(h, next(modulations))
             h = layer.second(h, next(modulations))
-        attended = self.layers[-1].attention.attend(h, conditioning)
+        attended = layers[-1].attention.attend(h, conditioning)
         return F.linear(torch.cat([h, attended], dim=-1), *conditioning.exit).to(x.dtype)
 
     def _entrance(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        outer, inner = self.motion_in, self.layers[0].first.inner
+        outer, inner = self.motion_in, self._layers()[0].first.inner
         weight, bias = outer.weight.to(like), outer.bias.to(like)
         inner_weight, inner_bias = inner.weight.to(like), inner.bias.to(like)
         return (
@@ -202,7 +203,7 @@ class KDTalker(nn.Module):
         )
 
     def _exit(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        outer, inner = self.motion_out, self.layers[-1].attention.out
+        outer, inner = self.motion_out, self._layers()[-1].attention.out
         weight, bias = outer.weight.to(like), outer.bias.to(like)
         return (
             torch.cat([weight, weight @ inner.weight.to(like)], dim=1),
@@ -210,7 +211,10 @@ class KDTalker(nn.Module):
         )
 
     def _blocks(self) -> list[ModulatedBlock]:
-        return [block for layer in self.layers for block in (layer.first, layer.second)]
+        return [block for layer in self._layers() for block in (layer.first, layer.second)]
+
+    def _layers(self) -> list[Layer]:
+        return [cast(Layer, layer) for layer in self.layers]
 
     def _dtype(self) -> torch.dtype:
         return self.rotary_frequencies.dtype
