@@ -7,9 +7,12 @@ Nothing heavy is imported until a command runs, so that `--help` answers at once
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -232,13 +235,14 @@ def portrait_of(image: Any, options: argparse.Namespace) -> Portrait:
     """The portrait in an image, found as the options say; says so when there were several faces."""
     from .models.portrait.crop import prepare_portrait
 
-    portrait = prepare_portrait(
-        image,
-        landmarks=options.landmarks,
-        face_landmarker=options.face_landmarker,
-        face_index=options.face_index,
-        allow_download=options.face_landmarker is None,
-    )
+    with _quiet_libraries() if options.face_landmarker else nullcontext():
+        portrait = prepare_portrait(
+            image,
+            landmarks=options.landmarks,
+            face_landmarker=options.face_landmarker,
+            face_index=options.face_index,
+            allow_download=options.face_landmarker is None,
+        )
     if portrait.num_faces > 1:
         print(
             f"{portrait.num_faces} faces; number {options.face_index} by size speaks"
@@ -246,6 +250,20 @@ def portrait_of(image: Any, options: argparse.Namespace) -> Portrait:
             file=sys.stderr,
         )
     return portrait
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """MediaPipe's C++ logs to file descriptor 2, past Python; nothing of it is for the user."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def settings(options: argparse.Namespace) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 from datetime import datetime, timezone
 from typing import Any
@@ -32,7 +31,11 @@ def description() -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """The most memory this process has held so far, MiB."""
+    """The most memory this process has held so far, MiB; NaN on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 

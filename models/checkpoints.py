@@ -32,7 +32,7 @@ def load(
     name: str,
     source: str | Path | Mapping[str, Tensor],
     operations: ModuleType | Any = nn,
-) -> nn.Module:
+) -> Any:  # the class depends on the row
     """The network called `name` with the weights of `source`, in eval mode on the CPU.
 
     Args:

@@ -21,6 +21,8 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import ComfyExtension, InputImpl, io, ui
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
 from torch import Tensor, nn
 
 from ..models import formats
@@ -127,6 +129,16 @@ def _preview(picture: Tensor) -> tuple[str, Any, int]:
 
     step = max(1, max(picture.shape[:2]) // PREVIEW_SIZE)
     return "JPEG", Image.fromarray(picture[::step, ::step].contiguous().numpy()), PREVIEW_SIZE
+
+
+def say(*lines: str) -> ui.PreviewText | None:
+    """Lines for the user: shown on the running node, and kept in the results for other programs."""
+    text, running = "\n".join(lines), get_executing_context()
+    if not text:
+        return None
+    if running is not None:
+        PromptServer.instance.send_progress_text(text, running.node_id)
+    return ui.PreviewText(text)
 
 
 def colour(image: Tensor) -> Tensor:
@@ -237,6 +249,12 @@ def model_folders() -> list[Path]:
     return [Path(path) for name in MODEL_FOLDERS if name in known for path in known[name][0]]
 
 
+def model_folder(name: str) -> Path:
+    """Where a user puts files of this kind ("soliloquy" or "detection")."""
+    known = folder_paths.folder_names_and_paths
+    return Path(known[name][0][0] if name in known else Path(folder_paths.models_dir) / name)
+
+
 def find_model_file(name: str) -> Path | None:
     """The first file called `name` in the model folders."""
     return next((folder / name for folder in model_folders() if (folder / name).is_file()), None)
@@ -278,6 +296,14 @@ def input_file(name: str) -> Path:
             f"There is no file '{plain}' in the host's folder '{root.name}'. Copy it there."
         )
     return path
+
+
+def file_state(name: str) -> str:
+    """What changes when the file behind a name changes, for the host's cache; "" for no name."""
+    if not name.strip():
+        return ""
+    state = input_file(name).stat()
+    return f"{state.st_mtime_ns} {state.st_size}"
 
 
 def output_file(prefix: str, extension: str) -> tuple[Path, ui.SavedResult]:

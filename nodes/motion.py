@@ -13,15 +13,16 @@ from .host import (
     SEED_MAX,
     Managed,
     advanced,
+    file_state,
     input_file,
     input_files,
     io,
     load_system,
     output_file,
     progress,
+    say,
     schema,
     sound,
-    ui,
 )
 
 CATEGORY = "Soliloquy/motion"
@@ -148,7 +149,7 @@ class SampleMotion(io.ComfyNode):
             seed=seed,
             on_step=progress(),
         )
-        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))
+        return io.NodeOutput(motion, ui=say(*motion.notes))
 
 
 _EDITS = (
@@ -303,7 +304,7 @@ class SaveMotion(io.ComfyNode):
         path, shown = output_file(filename_prefix, f".{format}")
         files.write_motion(motion, path, landmarks=landmarks)
         folder = f"{shown['subfolder']}/" if shown["subfolder"] else ""
-        return io.NodeOutput(ui=ui.PreviewText(f"output/{folder}{shown['filename']}"))
+        return io.NodeOutput(ui=say(f"output/{folder}{shown['filename']}"))
 
 
 class LoadMotion(io.ComfyNode):
@@ -364,8 +365,7 @@ class LoadMotion(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, file: str | None, **_: object) -> str:
         """Read again once the file has changed."""
-        state = input_file(file or "").stat()
-        return f"{state.st_mtime_ns} {state.st_size}"
+        return file_state(file or "")
 
     @classmethod
     def execute(cls, file: str, fps: float, audio: dict[str, Any] | None = None) -> io.NodeOutput:
@@ -379,4 +379,4 @@ class LoadMotion(io.ComfyNode):
         timeline = Timeline.for_sound(*length, fps or clock.fps)
         if timeline != clock:
             motion = files.resample(motion, timeline)
-        return io.NodeOutput(motion, ui=ui.PreviewText("\n".join(motion.notes)))
+        return io.NodeOutput(motion, ui=say(*motion.notes))

@@ -9,23 +9,28 @@ from typing import Any
 from torch import Tensor
 
 from ..models.payloads import PayloadError, Portrait
+from ..models.portrait import face_alignment_detector
 from ..models.portrait.crop import CROP_SCALE, prepare_portrait
 from ..models.portrait.landmarks import LandmarkSource
 from . import sockets
 from .host import (
+    CORE_LANDMARKER,
     advanced,
     detect_with_core_landmarker,
+    file_state,
     find_model_file,
     input_file,
     io,
     masks,
+    model_folder,
     pictures,
     progress,
+    say,
     schema,
-    ui,
 )
 
 CATEGORY = "Soliloquy/portrait"
+TASK = "face_landmarker.task"  # MediaPipe's, in models/soliloquy or models/detection
 
 
 class PreparePortrait(io.ComfyNode):
@@ -100,6 +105,11 @@ class PreparePortrait(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, landmarks_file: str | None = "", **_: object) -> str:
+        """Run again once the landmark file has changed."""
+        return file_state(landmarks_file or "")
+
+    @classmethod
     def execute(
         cls,
         image: Tensor,
@@ -120,28 +130,41 @@ class PreparePortrait(io.ComfyNode):
                 prepare_portrait(
                     picture,
                     **source,
+                    picture=f"image {number + 1} of {len(colours)}",
                     face_index=face_index,
                     crop_scale=crop_scale,
                     mask=areas[number],
                 )
             )
-        return io.NodeOutput(portraits, ui=ui.PreviewText("\n".join(map(described, portraits))))
+        return io.NodeOutput(portraits, ui=say(*map(described, portraits)))
 
 
 def landmark_source(given: LandmarkSource | None, number: int, image: Tensor) -> dict[str, Any]:
     """Where the landmarks of picture `number` come from, as arguments of `prepare_portrait`.
 
-    Order: what the user gave, the host's own detector, MediaPipe's package, face-alignment with
-    files that are there.
+    Order: what the user gave, the host's own detector, MediaPipe's package, face-alignment where
+    its files are there.
+
+    Raises:
+        PayloadError: there is no detector; the message says which file belongs where.
     """
     if isinstance(given, Mapping):
         return {"landmarks": frame_of(given, number, len(image))}
     if given is not None:
         return {"landmarks": given}
     core = detect_with_core_landmarker(image[number : number + 1])
-    if core is not None:
+    if core is not None and core["frames"][0]:
         return {"landmarks": core}
-    task = find_model_file("face_landmarker.task") if find_spec("mediapipe") else None
+    task = find_model_file(TASK) if find_spec("mediapipe") else None
+    if task is None and face_alignment_detector.missing_files():
+        if core is not None:
+            return {"landmarks": core}
+        raise PayloadError(
+            f"No face detector is here. Put {CORE_LANDMARKER} into {model_folder('detection')}"
+            f" (ComfyUI 0.22 or newer), or install the package mediapipe and put {TASK} into"
+            f" {model_folder('soliloquy')}, or put {face_alignment_detector.where_files_belong()}."
+            " Or connect FACE_LANDMARKS, or name a landmarks_file."
+        )
     return {"face_landmarker": task}
 
 

@@ -24,6 +24,7 @@ from .host import (
     io,
     load_system,
     progress,
+    say,
     schema,
     sound,
     temporary_file,
@@ -256,7 +257,7 @@ class PasteBack(io.ComfyNode):
 
 def rendered(
     renderer: Managed, portrait: Portrait, motion: Motion, batch: int
-) -> tuple[Iterator[Tensor], ui.PreviewText]:
+) -> tuple[Iterator[Tensor], ui.PreviewText | None]:
     """Batches of frames to come, and what the user should know about the conversion."""
     system = renderer.ready()
     converted = convert(motion, system.space, portrait)
@@ -269,7 +270,7 @@ def rendered(
             report(done, total, part[-1])
             yield part
 
-    return frames(), ui.PreviewText("\n".join(notes))
+    return frames(), say(*notes)
 
 
 def crop_frames(frames: Tensor, portrait: Portrait) -> Tensor:

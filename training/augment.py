@@ -106,6 +106,15 @@ def warp_tract(mel: Tensor, amount: float = 0.14) -> Tensor:
     return mel.gather(2, gather) * (1 - share) + mel.gather(2, gather + 1) * share
 
 
+def blur(mel: Tensor, probability: float = 0.2) -> Tensor:
+    """Smear the spectrum over five bins, as breathy and high voices do to their harmonics."""
+    batch, frames, bins = mel.shape
+    power = mel.exp().reshape(batch * frames, 1, bins)
+    wide = functional.avg_pool1d(power, 5, 1, 2, count_include_pad=False)
+    share = uniform(0.3, 1.0, batch, 1, 1) * chance(probability, batch, 1, 1)
+    return (power.view_as(mel) * (1 - share) + wide.view_as(mel) * share + 1e-12).log()
+
+
 def compress(mel: Tensor, amount: float = 0.5) -> Tensor:
     """What a dynamic range compressor, or an expander, does to the log-mel spectrum."""
     batch = mel.shape[0]

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Log = Callable[[int, dict[str, float], nn.Module], None]
+"""Hears the step, the mean parts of the loss since the last call, and the averaged network."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
@@ -22,7 +25,7 @@ class LoopConfig:
     weight_decay: float = 0.01
     warmup: int = 200
     clip: float = 1.0
-    average: float = 0.999  # of the weights, per step
+    average: float = 0.998  # of the weights, per step
     log_every: int = 50
 
 
@@ -31,7 +34,7 @@ def train(
     batches: Iterator[Any],
     loss: Callable[[nn.Module, Any], tuple[Tensor, dict[str, float]]],
     config: LoopConfig,
-    on_log: Callable[[int, dict[str, float], nn.Module], None] | None = None,
+    on_log: Log | None = None,
 ) -> nn.Module:
     """Train `network` in place and return the average of its weights along the way.
 
@@ -40,7 +43,7 @@ def train(
         batches: an endless iterator.
         loss: `(network, batch)` → the value to minimise and its parts, for the log.
         config: length and speed.
-        on_log: called every `log_every` steps with step, mean parts and averaged network.
+        on_log: called every `log_every` steps.
     """
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(

@@ -14,21 +14,12 @@ from torch.nn import functional
 
 from ..models.speech import mel
 from . import augment
-from .synthesis import SAMPLE_RATE, load
+from .phones import Segment
+from .synthesis import SAMPLE_RATE, Utterance, load
 from .visemes import FRAME_RATE, lip_track, phone_classes
 
 FRAMES = 256  # of a crop, 5.12 s
 EMPHASIS = 0.5  # how much of a change in loudness the opening of the lips follows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One utterance with its lips."""
-
-    sound: np.ndarray  # [S] int16
-    track: np.ndarray  # [K, 4] float32 at 50 Hz, see visemes.lip_track
-    phones: np.ndarray  # [K] int16 index into PHONES
-    voice: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +31,13 @@ class Batch:
     phones: Tensor  # [B, T]
 
 
-def read_corpus(folder: Path) -> dict[str, list[Clip]]:
-    """Every cached utterance with its targets, by file name."""
-    return {path.stem: [_clip(u) for u in load(path)] for path in sorted(folder.glob("*.npz"))}
-
-
-def _clip(utterance) -> Clip:  # noqa: ANN001
-    frames = int(utterance.seconds * FRAME_RATE) + 1
-    times = np.arange(frames) / FRAME_RATE
-    return Clip(
-        sound=utterance.sound,
-        track=lip_track(utterance.segments, times).astype(np.float32),
-        phones=phone_classes(utterance.segments, times).astype(np.int16),
-        voice=utterance.voice,
-    )
+def read_corpus(folder: Path) -> dict[str, list[Utterance]]:
+    """Every cached utterance, by file name."""
+    return {path.stem: load(path) for path in sorted(folder.glob("*.npz"))}
 
 
 def batches(
-    corpus: dict[str, list[Clip]], size: int, seed: int, clean: bool = False
+    corpus: dict[str, list[Utterance]], size: int, seed: int, clean: bool = False
 ) -> Iterator[Batch]:
     """Endless random batches; a file is drawn in proportion to the root of its length."""
     source = random.Random(seed)
@@ -71,40 +51,33 @@ def batches(
         yield collate(crops, clean)
 
 
-def _crop(clips: list[Clip], source: random.Random, clean: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _crop(
+    clips: list[Utterance], source: random.Random, clean: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sound `[S]`, track `[T, 4]`, phones `[T]` of 5.12 s, up to a quarter faster or slower."""
     ratio = 1.0 if clean else float(np.exp(source.uniform(-0.22, 0.22)))
-    samples = int(FRAMES / FRAME_RATE * SAMPLE_RATE * ratio) + 1
-    sound = np.zeros(samples, np.float32)
-    frames = int(samples / SAMPLE_RATE * FRAME_RATE) + 2
-    track, phones = np.zeros((frames, 4), np.float32), np.zeros(frames, np.int64)
+    sound = np.zeros(int(FRAMES / FRAME_RATE * SAMPLE_RATE * ratio) + 1, np.float32)
+    segments: list[Segment] = []
     index = source.randrange(len(clips))
-    place = (
-        -source.randrange(len(clips[index].sound))
-        if source.random() < 0.7
-        else source.randrange(8000)
-    )
-    if source.random() < 0.03 and not clean:
-        place = samples  # nobody speaks
-    gain = 1.0
-    while place < samples:
-        clip = clips[index]
-        place = round(place / 320) * 320  # whole target frames
-        _paste(sound, clip.sound.astype(np.float32) * gain / 32768, place)
-        _paste(track, clip.track, place // 320)
-        _paste(phones, clip.phones, place // 320)
-        place += len(clip.sound) + int(
-            source.choice((0.0, 0.2, 0.5, 1.2)) * source.random() * SAMPLE_RATE
-        )
+    inside = source.random() < 0.7  # of an utterance, or before one
+    place = -source.randrange(len(clips[index].sound)) if inside else source.randrange(24000)
+    if source.random() < 0.05 and not clean:
+        place = len(sound)  # nobody speaks
+    while place < len(sound):
+        said = clips[index]
+        gain = 10 ** source.uniform(-0.2, 0.2) / 32768
+        _paste(sound, said.sound.astype(np.float32) * gain, place)
+        offset = place / SAMPLE_RATE
+        segments += [Segment(p, a + offset, b + offset) for p, a, b in said.segments]
+        pause = source.choice((0.0, 0.2, 0.5, 1.5)) * source.random()
+        place += len(said.sound) + int(pause * SAMPLE_RATE)
         index = (index + 1) % len(clips)
-        gain = 10 ** source.uniform(-0.2, 0.2)
-    wanted = FRAMES * 320
-    position = np.arange(FRAMES) * ratio
-    below = position.astype(int)
-    share = (position - below)[:, None].astype(np.float32)
-    heard = functional.interpolate(torch.from_numpy(sound)[None, None], wanted, mode="linear")[0, 0]
-    moved = track[below] * (1 - share) + track[below + 1] * share
-    return heard, torch.from_numpy(moved), torch.from_numpy(phones[np.round(position).astype(int)])
+    heard = functional.interpolate(
+        torch.from_numpy(sound)[None, None], FRAMES * SAMPLE_RATE // FRAME_RATE, mode="linear"
+    )[0, 0]
+    times = np.arange(FRAMES) / FRAME_RATE * ratio
+    track = lip_track(segments, times).astype(np.float32)
+    return heard, torch.from_numpy(track), torch.from_numpy(phone_classes(segments, times))
 
 
 def _paste(canvas: np.ndarray, piece: np.ndarray, place: int) -> None:
@@ -122,7 +95,8 @@ def collate(crops: list[tuple[Tensor, Tensor, Tensor]], clean: bool) -> Batch:
     sound, track = emphasise(sound, track)
     sound = augment.add_noise(augment.reverberate(sound))
     spectrum = mel.log_mel(sound)[:, : 2 * FRAMES]
-    spectrum = augment.equalise(augment.warp_tract(augment.compress(spectrum)))
+    spectrum = augment.compress(augment.blur(augment.warp_tract(spectrum)))
+    spectrum = augment.equalise(spectrum)
     seen = mel.normalise(spectrum, averages(spectrum, random_part=True))
     return Batch(seen=augment.mask(seen), track=track, phones=phones)
 

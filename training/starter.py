@@ -22,9 +22,9 @@ from ..models.motion.rig import load_rig
 from ..models.motion.starter import StarterMotion, StarterMotionConfig
 from ..models.speech.starter import StarterSpeech, StarterSpeechConfig
 from . import synthesis
-from .loop import LoopConfig, train
+from .loop import Log, LoopConfig, train
 from .phones import PHONES
-from .speech_data import Batch, Clip, batches, read_corpus
+from .speech_data import Batch, batches, read_corpus
 from .visemes import LIP_CHANNELS, lip_weights
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -35,8 +35,8 @@ class StarterRecipe:
     """Everything that decides what comes out."""
 
     speech: StarterSpeechConfig = field(default_factory=StarterSpeechConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=4500))
-    batch: int = 16  # crops of 5.12 s
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3000))
+    batch: int = 8  # crops of 5.12 s
     seed: int = 0
     track_weight: float = 1.0  # of the error in aperture and width as the rig shows them
     correlation_weight: float = 0.1  # of 1 - r in both
@@ -96,7 +96,9 @@ def correlation(guess: Tensor, truth: Tensor) -> Tensor:
     return (guess * truth).mean(1) / spread
 
 
-def train_starter(corpus: dict[str, list[Clip]], recipe: StarterRecipe, on_log=None) -> Starter:  # noqa: ANN001
+def train_starter(
+    corpus: dict[str, list[synthesis.Utterance]], recipe: StarterRecipe, on_log: Log | None = None
+) -> Starter:
     """Train on a corpus; returns the averaged networks."""
     torch.manual_seed(recipe.seed)
     network = Starter(recipe.speech)

@@ -1,8 +1,9 @@
 """Phones in time → lips in time: coarticulation by dominance, after Cohen and Massaro (1993).
 
 Every phone pulls the lips towards its own target; how hard, falls off with the distance in time.
-Rounding reaches far ahead, silence takes the mouth to rest slowly, and the closures of p, b, m and
-the tuck of f, v are laid over the rest, because they happen whatever the neighbours want.
+Rounding reaches far ahead. The closures of p, b, m and the tuck of f, v are laid over the rest,
+because they happen whatever the neighbours want. In short pauses speakers draw breath between
+parted lips; only longer silence takes the mouth to rest.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ LIP_CHANNELS = (
 
 # Standard deviations in seconds of how far a phone reaches before and after its core.
 APERTURE_REACH = (0.065, 0.075)
-WIDTH_REACH = (0.110, 0.085)
+WIDTH_REACH = (0.085, 0.065)
 SILENCE_REACH = (0.080, 0.060)
+PARTED = 0.40  # aperture of lips that have just spoken or are about to, while breath is drawn
+STAY, CLOSE = 0.30, 0.65  # seconds after speech: parted until the first, at rest from the second on
+READY, WAKE = 0.10, 0.40  # seconds before speech: likewise
 CORE = 0.25  # of the phone's length is given away at either end
 CLOSING, OPENING = 0.055, 0.065  # seconds a contact takes to form and to release
 
@@ -101,7 +105,27 @@ def _blend(
     late = (times[:, None] - end + core) / after
     distance = np.maximum(np.maximum(early, late), 0)
     weight = dominance * np.exp(-0.5 * distance**2) + 1e-9
-    return (weight * target).sum(1) / weight.sum(1)
+    wanted = np.where(silent & (column == "aperture"), _parted(segments, times)[:, None], target)
+    return (weight * wanted).sum(1) / weight.sum(1)
+
+
+def _parted(segments: list[Segment], times: np.ndarray) -> np.ndarray:
+    """How far lips stand open where nothing is said: `[T]`, 0 … `PARTED`; shut after p, b, m."""
+    spoken = [segment for segment in segments if segment.phone]
+    if not spoken:
+        return np.zeros(len(times))
+    since, until = (
+        np.stack([side(segment) for segment in spoken]).clip(min=0)
+        for side in (
+            lambda s: np.where(times < s.start, np.inf, times - s.end),
+            lambda s: np.where(times > s.end, np.inf, s.start - times),
+        )
+    )
+    shut = np.array([LIPS[segment.phone].contact == "lips" for segment in spoken])
+    stay = 1 - _smooth_step((since.min(0) - STAY) / (CLOSE - STAY))
+    stay = np.where(shut[since.argmin(0)] & (since.min(0) > 0), 0, stay)
+    wake = 1 - _smooth_step((until.min(0) - READY) / (WAKE - READY))
+    return PARTED * np.maximum(stay, wake)
 
 
 def _contact(segments: list[Segment], times: np.ndarray, kind: str) -> np.ndarray:

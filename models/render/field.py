@@ -1,7 +1,9 @@
-"""Displacement fields on a lattice: interpolation from landmarks, inversion, folds, and enlargement to pixels.
+"""Displacement fields on a lattice: interpolation from landmarks, inversion, folds, and enlargement
+to pixels.
 
-A warp is computed on a coarse lattice of whole-pixel cells and enlarged, so its cost hardly grows with the picture.
-Coordinates are source pixels, pixel centres on whole numbers. Fields are channel-first, `[2, rows, columns]`.
+A warp is computed on a coarse lattice of whole-pixel cells and enlarged, so its cost hardly grows
+with the picture. Coordinates are source pixels, pixel centres on whole numbers. Fields are channel-
+first, `[2, rows, columns]`.
 """
 
 from __future__ import annotations
@@ -26,11 +28,9 @@ class Lattice:
     rows: int
 
     @classmethod
-    def around(cls, box: tuple[float, float, float, float], cells: int) -> Lattice:
-        """The lattice that covers `box` (x0, y0, x1, y1 in pixels) with at most `cells` cells along its longer side."""
-        width, height = box[2] - box[0], box[3] - box[1]
-        cell = max(1, -int(-max(width, height) // cells))
-        columns, rows = (int(side // cell) + 2 for side in (width, height))
+    def around(cls, box: tuple[float, float, float, float], cell: int) -> Lattice:
+        """The lattice that covers `box` (x0, y0, x1, y1 in pixels)."""
+        columns, rows = (int((box[i + 2] - box[i]) // cell) + 2 for i in (0, 1))
         return cls(int(box[0] // 1), int(box[1] // 1), cell, columns, rows)
 
     def nodes(self, device: torch.device | str = "cpu") -> Tensor:
@@ -62,11 +62,13 @@ class Lattice:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Height and width of the pixel rectangle from the first node to the last, both included."""
+        """Height and width of the rectangle of pixels from the first node to the last, included."""
         return (self.rows - 1) * self.cell + 1, (self.columns - 1) * self.cell + 1
 
     def normalise(self, points: Tensor) -> Tensor:
-        """Pixel coordinates `[…, 2, rows, columns]` as the -1 … 1 that `grid_sample` wants over this lattice."""
+        """Pixel coordinates `[…, 2, rows, columns]` as the -1 … 1 that `grid_sample` wants over
+        this lattice.
+        """
         origin = points.new_tensor([self.x0, self.y0]).view(2, 1, 1)
         extent = points.new_tensor([self.columns - 1, self.rows - 1]).view(2, 1, 1) * self.cell
         return (points - origin) * (2 / extent) - 1
@@ -82,8 +84,8 @@ def landmark_interpolator(
 ) -> Tensor:
     """The matrix `[N, K]` that spreads values at `centres [K, 2]` smoothly over `points [N, 2]`.
 
-    Wendland's C² kernel of compact support (Wendland 1995): exact at the centres but for the ridge, zero beyond
-    `radius` of all of them. Work in inter-ocular units.
+    Wendland's C² kernel of compact support (Wendland 1995): exact at the centres but for the ridge,
+    zero beyond `radius` of all of them. Work in inter-ocular units.
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -98,35 +100,57 @@ def landmark_interpolator(
 
 
 def jacobian(positions: Tensor, cell: float) -> Tensor:
-    """Derivatives `[B, 4, rows, columns]` of maps `[B, 2, rows, columns]`: dx/dx, dx/dy, dy/dx, dy/dy."""
-    padded = F.pad(positions, (1, 1, 1, 1), mode="replicate")
-    along_x = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    along_y = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    along_x[..., 1:-1] *= 0.5  # central differences inside, one-sided at the rim
-    along_y[:, :, 1:-1] *= 0.5
-    both = torch.stack((along_x, along_y), dim=2) / cell
-    return both.flatten(1, 2)
+    """Derivatives `[B, 4, rows, columns]` of maps `[B, 2, rows, columns]`: dx/dx, dx/dy, dy/dx,
+    dy/dy.
+    """
+    both = positions.new_empty(len(positions), 2, 2, *positions.shape[2:])
+    for along, out in ((3, both[:, :, 0]), (2, both[:, :, 1])):
+        last = positions.shape[along] - 1
+        between = out.narrow(along, 1, last - 1)
+        torch.sub(
+            positions.narrow(along, 2, last - 1), positions.narrow(along, 0, last - 1), out=between
+        )
+        between *= 0.5  # central differences inside, one-sided at the rim
+        out.select(along, 0).copy_(positions.select(along, 1) - positions.select(along, 0))
+        out.select(along, last).copy_(
+            positions.select(along, last) - positions.select(along, last - 1)
+        )
+    return (both / cell).flatten(1, 2)
 
 
 def determinant(derivatives: Tensor) -> Tensor:
-    """Determinant `[B, rows, columns]` of what `jacobian` returns; a fold is where it is not positive."""
+    """Determinant `[B, rows, columns]` of what `jacobian` returns; a fold is where it is not
+    positive.
+    """
     xx, xy, yx, yy = derivatives.unbind(1)
     return xx * yy - xy * yx
 
 
-def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
-    """Where the nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, in pixels, by Newton steps.
+def invert(lattice: Lattice, nodes: Tensor, moved: Tensor, part: Lattice) -> Tensor:
+    """Where nodes come from: the inverse of the maps `moved [B, 2, rows, columns]`, by Newton.
 
-    A step is kept within two cells, so that nodes outside every image of the map come to rest at its edge.
+    A step is kept within four cells, so that nodes outside every image of the map come to rest at
+    its edge.
+
+    Args:
+        lattice: the map's.
+        nodes: `[2, rows, columns]`, its nodes.
+        moved: where they go, source pixels.
+        part: a window of the lattice, whose nodes are wanted.
+
+    Returns:
+        `[B, 2, part.rows, part.columns]` source pixels.
     """
     forward = torch.cat((moved - nodes, jacobian(moved, lattice.cell)), dim=1)
-    found = nodes - (moved - nodes)
+    rows, columns = lattice.slices(part)
+    wanted = nodes[:, rows, columns]
+    found = wanted - forward[:, :2, rows, columns]
     limit = 4.0 * lattice.cell
     for _ in range(NEWTON_STEPS):
         values = lattice.read(forward, found)
-        error = found + values[:, :2] - nodes
+        error = found + values[:, :2] - wanted
         xx, xy, yx, yy = values[:, 2:].unbind(1)
-        scale = 1 / (xx * yy - xy * yx).clamp(min=0.1)
+        scale = 1 / (xx * yy - xy * yx).clamp(min=0.05)
         step_x = (yy * error[:, 0] - xy * error[:, 1]) * scale
         step_y = (xx * error[:, 1] - yx * error[:, 0]) * scale
         found = found - torch.stack((step_x, step_y), dim=1).clamp(-limit, limit)
@@ -134,5 +158,7 @@ def invert(lattice: Lattice, nodes: Tensor, moved: Tensor) -> Tensor:
 
 
 def enlarge(field: Tensor, lattice: Lattice) -> Tensor:
-    """A field `[C, rows, columns]` at every pixel between the first and the last node, `[1, C, height, width]`."""
+    """A field `[C, rows, columns]` at every pixel between the first and the last node, `[1, C,
+    height, width]`.
+    """
     return F.interpolate(field[None], size=lattice.pixels, mode="bilinear", align_corners=True)

@@ -1,8 +1,9 @@
 """A head in depth behind a flat picture: where it is, how far it reaches, and how it turns.
 
-The skull is an ellipsoid placed by the face's pose and size; the face's own landmarks add the relief of nose, brows
-and jaw. Depth is smooth, its slope is bounded, and it is flat at the outline, so that a turning head slides over
-itself by parallax instead of tearing. Around the head the motion fades out through hair, neck and background.
+The skull is an ellipsoid placed by the face's pose and size; the face's own landmarks add the
+relief of nose, brows and jaw. Depth is smooth, its slope is bounded, and it is flat at the outline,
+so that a turning head slides over itself by parallax instead of tearing. Around the head the motion
+fades out through hair, neck and background.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ..payloads import Portrait
 from ..portrait.geometry import euler_to_matrix
 from .field import landmark_interpolator
 
-# In inter-ocular distances of an average adult (Farkas 1994: 90 mm outer eye corners, skull 195 mm long, 152 mm wide).
+# In inter-ocular distances of an average adult (Farkas 1994: 90 mm outer eye corners, skull 195 mm
+# long, 152 mm wide).
 SKULL_BEHIND_EYES = 0.95
 SKULL_DEPTH = 1.05
 FADE = 2.25  # where the motion has died away, in radii of the head
@@ -59,7 +61,9 @@ class Head:
         return cls(unit, centre, radii, upright, pivot, below)
 
     def box(self) -> tuple[float, float, float, float]:
-        """The part of the picture that can move: x0, y0, x1, y1 in pixels, possibly beyond the border."""
+        """The part of the picture that can move: x0, y0, x1, y1 in pixels, possibly beyond the
+        border.
+        """
         half = torch.tensor([REACH * self.radii[0], REACH * self.radii[1]])
         reach = self.upright.abs().T.cpu() @ half
         x, y = self.centre[:2].tolist()
@@ -71,7 +75,9 @@ class Head:
         return torch.einsum("ab,b...->a...", self.upright, points - origin)
 
     def attachment(self, points: Tensor) -> Tensor:
-        """How far points `[2, …]` follow the skull: 1 on the head, 0 in the background and on the shoulders."""
+        """How far points `[2, …]` follow the skull: 1 on the head, 0 in the background and on the
+        shoulders.
+        """
         across, along = self.along_axes(points)
         radius = ((across / self.radii[0]) ** 2 + (along / self.radii[1]) ** 2).sqrt()
         around = smoothstep((FADE - radius) / (FADE - 1.0))
@@ -79,7 +85,9 @@ class Head:
         return around * neck
 
     def depth(self, points: Tensor, landmarks: Tensor) -> Tensor:
-        """z of the surface at `points [2, rows, columns]`, in pixels; `landmarks [K, 3]` shape the face."""
+        """z of the surface at `points [2, rows, columns]`, in pixels; `landmarks [K, 3]` shape the
+        face.
+        """
         dome = self._dome(points)
         at_landmarks = self._dome(landmarks[:, :2].T)
         spread = landmark_interpolator(
@@ -106,7 +114,9 @@ def smoothstep(value: Tensor) -> Tensor:
 
 
 def limit_slope(depth: Tensor, step: float) -> Tensor:
-    """`depth [rows, columns]` with far parts brought nearer until neighbours differ by at most `step`, then smoothed."""
+    """`depth [rows, columns]` with far parts brought nearer until neighbours differ by at most
+    `step`, then smoothed.
+    """
     for _ in range(max(depth.shape)):
         padded = F.pad(depth[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
         nearest = depth
@@ -137,7 +147,9 @@ class HeadMotion:
         return cls(linear, head.pivot, translation.to(head.pivot) * head.interocular)
 
     def offsets(self, points: Tensor, depth: Tensor) -> Tensor:
-        """How far surface points `[2, rows, columns]` at `depth` move in the picture, `[2, rows, columns]`."""
+        """How far surface points `[2, rows, columns]` at `depth` move in the picture, `[2, rows,
+        columns]`.
+        """
         x = points[0] - self.pivot[0]
         y = points[1] - self.pivot[1]
         z = depth - self.pivot[2]
@@ -147,7 +159,9 @@ class HeadMotion:
         return torch.stack((moved_x, moved_y))
 
     def undo_on_plane(self, points: Tensor, depth: float) -> Tensor:
-        """Where picture points `[2, …]` lie on the skull's frontal plane at `depth` before the motion."""
+        """Where picture points `[2, …]` lie on the skull's frontal plane at `depth` before the
+        motion.
+        """
         a = self.linear.double()
         z = depth - float(self.pivot[2])
         flat = torch.linalg.inv(a[:2, :2].cpu()).to(points)

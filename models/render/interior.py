@@ -1,8 +1,10 @@
-"""The inside of a mouth, drawn in the portrait's own tones: upper teeth on the skull, lower teeth and tongue on the jaw.
+"""The inside of a mouth, drawn in the portrait's own tones: upper teeth on the skull, lower teeth
+and tongue on the jaw.
 
-The parts are painted once per portrait, larger than life, as colour and coverage in the mouth's axes. A frame only
-looks them up: the upper teeth where the skull is, the rest where the jaw is. Sizes are inter-ocular distances
-(90 mm): tooth widths after Wheeler's dental anatomy, an incisor's crown 10 mm.
+The parts are painted once per portrait, larger than life, as colour and coverage in the mouth's
+axes. A frame only looks them up: the upper teeth where the skull is, the rest where the jaw is.
+Sizes are inter-ocular distances (90 mm): tooth widths after Wheeler's dental anatomy, an incisor's
+crown 10 mm.
 """
 
 from __future__ import annotations
@@ -17,17 +19,18 @@ from .head import smoothstep
 from .mouth import Mouth
 from .palette import LUMINANCE, Palette
 
-# Half of a dental arch from the midline outwards: central and lateral incisor, canine, two premolars, molar.
+# Half of a dental arch from the midline outwards: central and lateral incisor, canine, two
+# premolars, molar.
 UPPER_WIDTHS = (0.094, 0.073, 0.080, 0.075, 0.072, 0.10)
 LOWER_WIDTHS = (0.058, 0.064, 0.074, 0.075, 0.075, 0.11)
 ARCH_RADIUS = 0.27  # half the width of the dental arch
 # Cutting edges below the lips' line, crowns upwards or downwards from there.
 UPPER_EDGE, UPPER_CROWN = 0.068, 0.12
-LOWER_EDGE, LOWER_CROWN = 0.022, 0.095
-TONGUE_TOP, TONGUE_RISE = -0.02, 0.09
+LOWER_EDGE, LOWER_CROWN = -0.022, 0.095
+TONGUE_TOP, TONGUE_RISE = -0.06, 0.09
 LEFT, RIGHT, TOP, BOTTOM = -0.42, 0.42, -0.16, 0.42  # what the drawing covers
 TONGUE_FOLLOWS = 0.85  # of the jaw's way
-SHADOW = 0.06  # inter-ocular distances under the upper lip over which its shadow falls
+SHADOW = 0.05  # inter-ocular distances under the upper lip over which its shadow falls
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,9 @@ class Interior:
         layers = [_soften(part[None], palette.blur / mouth.interocular / step) for part in parts]
         grain = _soften(noise[None, None], 0.5 / mouth.interocular / step)
         grain = grain / grain.std() * palette.grain
-        tensors = [layer.to(device) for layer in (*layers, grain)]
-        return cls(*tensors, dark=palette.dark.to(device), rim=palette.rim.to(device), slant=palette.slant)
+        painted = [layer.to(device) for layer in (*layers, grain)]
+        dark, rim = palette.dark.to(device), palette.rim.to(device)
+        return cls(painted[0], painted[1], painted[2], painted[3], dark, rim, palette.slant)
 
     def show(
         self, skull: Tensor, jaw: Tensor, below_upper: Tensor, gap: Tensor, tongue_out: float
@@ -70,7 +74,8 @@ class Interior:
         """The inside of the mouth at the pixels of a window.
 
         Args:
-            skull: `[2, h, w]`, where each pixel lies on the skull, mouth axes, inter-ocular distances.
+            skull: `[2, h, w]`, where each pixel lies on the skull, mouth axes, inter-ocular
+                distances.
             jaw: the same on the jaw.
             below_upper: `[h, w]`, distance below the upper lip's edge, same unit.
             gap: `[h, w]`, how far the lips are apart there.
@@ -80,9 +85,9 @@ class Interior:
             `[3, h, w]`, 0 … 255.
         """
         lit = smoothstep(gap / 0.14)
-        shadow = 0.45 + 0.55 * smoothstep(below_upper / SHADOW)
+        shadow = 0.58 + 0.42 * smoothstep(below_upper / SHADOW)
         falloff = (1 - (skull[0] / (ARCH_RADIUS * 1.25)) ** 2).clamp(0.25, 1)
-        light = (0.6 + 0.42 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
+        light = (0.68 + 0.36 * lit) * shadow * falloff * (1 + self.slant * skull[0] / 0.5)
         tongue_at = TONGUE_FOLLOWS * jaw + (1 - TONGUE_FOLLOWS) * skull
         tongue_at = tongue_at + tongue_at.new_tensor([0.0, 0.06 * tongue_out]).view(2, 1, 1)
         colour = torch.lerp(self.rim.view(3, 1, 1), self.dark.view(3, 1, 1), lit)

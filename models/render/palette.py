@@ -1,7 +1,8 @@
-"""What a picture is made of, measured around a face: its tones, its light, its sharpness and its grain.
+"""What a picture is made of, measured around a face: its tones, its light, its sharpness and its
+grain.
 
-Whatever is drawn into a portrait (teeth, tongue, the dark of the mouth) takes its colours from here, so that it looks
-photographed, printed or painted with the rest.
+Whatever is drawn into a portrait (teeth, tongue, the dark of the mouth) takes its colours from
+here, so that it looks photographed, printed or painted with the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..payloads import Portrait
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of sRGB values, Rec. 601
+PARTED = 0.05  # inter-ocular distances between lips that show what is behind them
 TEETH_TINT = 0.6  # share of the skin's hue in the teeth
 _CHEEKS = (
     (1, 31),
@@ -63,9 +65,11 @@ class Palette:
         hue = skin / (skin @ weights).clamp(min=1)
         bright = float(light.max())
         teeth_light = min(0.95 * bright + 20, 235.0)
+        own = _own_teeth(image, points, float(portrait.interocular))
+        teeth_light = teeth_light if own is None else min(teeth_light, max(1.15 * own, 60.0))
         teeth = (teeth_light * (1 + TEETH_TINT * (hue - 1))).clamp(0, 245)
         depth = black.clamp(max=60)
-        dark = 0.6 * depth + 0.10 * lips
+        dark = 0.35 * depth + 0.14 * lips
         slant = float((light[2:].mean() - light[:2].mean()) / light.mean().clamp(min=1))
         blur, grain = _texture(face @ weights)
         return cls(
@@ -80,6 +84,18 @@ class Palette:
             blur=blur,
             grain=grain,
         )
+
+
+def _own_teeth(image: Tensor, points: Tensor, unit: float) -> float | None:
+    """Luminance of the brightest spot between parted lips, 0 … 255; None where they are closed."""
+    if float((points[66] - points[62]).norm()) < PARTED * unit:
+        return None
+    spots = [
+        _spot(image, torch.lerp(points[upper], points[lower], share), 0)
+        for upper, lower in ((61, 67), (62, 66), (63, 65))
+        for share in (0.25, 0.4, 0.55, 0.7)
+    ]
+    return float((torch.stack(spots) @ torch.tensor(LUMINANCE)).max())
 
 
 def _spot(image: Tensor, where: Tensor, radius: int) -> Tensor:
@@ -101,8 +117,8 @@ def _around(image: Tensor, points: Tensor) -> Tensor:
 def _texture(luminance: Tensor) -> tuple[float, float]:
     """Blur (pixels) and noise of a grey picture `[h, w]`.
 
-    The noise is the median absolute deviation of the Laplacian-like mask of Immerkær (1996). The blur follows from how
-    much steeper than its own smoothed copy the steepest edges are.
+    The noise is the median absolute deviation of the Laplacian-like mask of Immerkær (1996). The
+    blur follows from how much steeper than its own smoothed copy the steepest edges are.
     """
     from kornia.filters import gaussian_blur2d
 
@@ -114,7 +130,8 @@ def _texture(luminance: Tensor) -> tuple[float, float]:
     steep = torch.quantile(_slope(plane)[::3], 0.995)
     steep_soft = torch.quantile(_slope(soft)[::3], 0.995).clamp(min=1e-3)
     ratio = float((steep / steep_soft).clamp(min=1.02))
-    # An edge of width b blurred by 1.5 has width sqrt(b² + 1.5²), and its slope falls by that ratio.
+    # An edge of width b blurred by 1.5 has width sqrt(b² + 1.5²), and its slope falls by that
+    # ratio.
     return min(1.5 / (ratio**2 - 1) ** 0.5, 4.0), min(grain, 20.0)
 
 

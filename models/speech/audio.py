@@ -76,13 +76,13 @@ def read_sound(
     """
     path = Path(path)
     damaged: list[int] = []
-    copy: list[Tensor] = []
     first: _Chunk | None = None
     count, peak, seconds, expected = 0, 0.0, 0, 0
     for chunk in _decode(path, damaged):
         if first is None:
             first, expected = chunk, _expected_seconds(path)
             resampler = Resampler(chunk.sample_rate, MODEL_RATE)
+            copy = _Tape((expected + 1) * MODEL_RATE)
         broken = ~torch.isfinite(chunk.samples).all(0)
         if broken.any():
             moment = (count + int(broken.int().argmax())) / chunk.sample_rate
@@ -114,11 +114,32 @@ def read_sound(
         num_samples=count,
         damaged=len(damaged),
     )
-    return sound, torch.cat([*copy, resampler.flush()], dim=1)
+    copy.append(resampler.flush())
+    return sound, copy.recorded()
+
+
+class _Tape:
+    """Mono samples that come in pieces, in one tensor; only what is recorded takes memory."""
+
+    def __init__(self, expected: int) -> None:
+        self.samples = torch.empty(1, expected)
+        self.count = 0
+
+    def append(self, piece: Tensor) -> None:
+        needed = self.count + piece.shape[1]
+        if needed > self.samples.shape[1]:
+            self.samples = torch.cat([self.recorded(), self.samples.new_empty(1, needed)], 1)
+        self.samples[:, self.count : needed] = piece
+        self.count = needed
+
+    def recorded(self) -> Tensor:
+        return self.samples[:, : self.count]
 
 
 def mono16k(waveform: Tensor, sample_rate: int) -> Tensor:
     """The 16 kHz mono copy `[1, S]` of a waveform `[C, S]`; it may be silent.
+
+    A waveform that is 16 kHz mono already is given back as it is.
 
     Raises:
         PayloadError: not `[C, S]`, empty, NaN or infinite, or no sample rate.
@@ -130,9 +151,10 @@ def mono16k(waveform: Tensor, sample_rate: int) -> Tensor:
             " Give at least one sample."
         )
     waveform = waveform.detach().cpu().float()
-    if not torch.isfinite(waveform).all():
+    if not all(torch.isfinite(extreme) for extreme in waveform.aminmax()):  # NaN is extreme
         raise PayloadError("The sound holds NaN or infinite samples. Look for them upstream.")
-    return resample(waveform.mean(0, keepdim=True), sample_rate, MODEL_RATE)
+    mono = waveform if waveform.shape[0] == 1 else waveform.mean(0, keepdim=True)
+    return resample(mono, sample_rate, MODEL_RATE)
 
 
 def tensor_chunks(waveform: Tensor) -> Iterator[Tensor]:
@@ -144,7 +166,9 @@ def tensor_chunks(waveform: Tensor) -> Iterator[Tensor]:
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """`waveform` `[C, S]` at another rate: `[C, ceil(S · to_rate / from_rate)]` float32."""
     resampler = Resampler(from_rate, to_rate)
-    pieces = [resampler.push(piece) for piece in waveform.float().split(CHUNK, dim=1)]
+    if resampler.identical:
+        return waveform
+    pieces = [resampler.push(piece.float()) for piece in waveform.split(CHUNK, dim=1)]
     return torch.cat([*pieces, resampler.flush()], dim=1)
 
 

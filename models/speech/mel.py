@@ -1,7 +1,7 @@
 """Log-mel spectrum at 100 frames a second for the starter, the voice's own average taken off.
 
 Frame n is centred on sample `n · 160` of the sound at 16 kHz. Everything works piece by piece, so
-that half an hour needs the memory of a minute; the pieces join without a seam.
+that half an hour needs the memory of a sentence; the pieces join without a seam.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUIETEST_MEAN = -16.0  # log power: sounds below on average count as silence, no
 RANGE = (-10.0, 6.0)  # log power around the average that the network sees
 SCALE = 0.25
 LOG_STEP = log(6.4) / 27  # of the mel scale above 1 kHz
-PIECE = 6000  # frames, one minute
+PIECE = 1500  # frames, 15 s: as little memory as a short sound
 
 
 def frame_count(samples: int) -> int:

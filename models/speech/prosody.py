@@ -1,7 +1,7 @@
 """Loudness and pitch of a voice: the two speech streams that gestures follow.
 
 Needs no network and no weights. Works through the sound in chunks, so that half an hour takes the
-memory of half a minute, and a hundred times faster than real time on one CPU core.
+memory of ten seconds, and a hundred times faster than real time on one CPU core.
 
 Source of the pitch: de Cheveigné & Kawahara, "YIN, a fundamental frequency estimator for speech
 and music" (2002), steps 1 to 5.
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..payloads import Timeline
 
 STEPS_PER_SECOND = 100  # of the analysis, whatever the frame rate
-CHUNK_SECONDS = 30
+CHUNK_SECONDS = 10
 MARGIN_SECONDS = 0.1  # of context on both sides of a chunk
 ANALYSIS_RATE = 8000  # Hz, at least; what lies above 4 kHz says nothing more about pitch
 

@@ -23,7 +23,7 @@ from .prosody import prosody_streams
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "starter_speech.safetensors"
 FEATURE_RATE = 50  # features per second; feature k is centred at k / 50 s
-PIECE = 3000  # features computed at a time, one minute
+PIECE = 1000  # features computed at a time, 20 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class StarterSpeechConfig:
     """Sizes of the bundled network."""
 
     bins: int = mel.BINS
-    width: int = 256
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8, 1, 2)
+    width: int = 192
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     features: int = 64
 
     @property

@@ -9,7 +9,15 @@ from math import ceil
 import pytest
 
 from ..helpers import ROOT, shared
-from ..workflows.ui_format import CORE, WORKFLOWS, host_node_type, node_type, read, to_api
+from ..workflows.ui_format import (
+    CORE,
+    FRONTEND_ONLY,
+    WORKFLOWS,
+    host_node_type,
+    node_type,
+    read,
+    to_api,
+)
 from .comfyui import ComfyUI
 
 pytestmark = pytest.mark.host
@@ -35,11 +43,13 @@ def types(info):
 
 @pytest.fixture(scope="module")
 def inputs(host):
-    """The astronaut, a sentence, and the landmarks as numbers: no detector is needed."""
+    """The astronaut, two seconds of speech, and landmarks as numbers: no detector is needed."""
+    from scipy.io import wavfile
     from skimage import data, io
 
     io.imsave(host.base / "input" / "example.png", data.astronaut())
-    host.add_input(next((ROOT / "assets").glob("*.wav")), "speech.wav")
+    rate, samples = wavfile.read(ROOT / "assets" / "demo.wav")
+    wavfile.write(host.base / "input" / "speech.wav", rate, samples[: 2 * rate + 7])
     host.add_input(ROOT / "assets" / "astronaut_landmarks.json", "astronaut.json")
 
 
@@ -48,12 +58,17 @@ def prompt_of(name, types, **changes):
     path = next(path for path in WORKFLOWS if path.stem == name)
     prompt = to_api(read(path), types)
     for node in prompt.values():
-        node["inputs"].update({k: v for k, v in changes.items() if k in node["inputs"]})
+        inputs = node["inputs"]
+        inputs |= {k: v for k, v in changes.items() if not isinstance(inputs.get(k, []), list)}
     return prompt
 
 
 def node_of(prompt, kind):
     return next(number for number, node in prompt.items() if node["class_type"] == kind)
+
+
+def node_types(prompt):
+    return {node["class_type"] for node in prompt.values()}
 
 
 def decoded(path):
@@ -80,13 +95,16 @@ def seconds_of(path):
         return sum(samples) / file.streams.audio[0].rate
 
 
-def check_video(path, sound, fps=25):
-    """As long as the sound, frame for frame; alive in every second; never black."""
+def check_video(path, sound, fps=25, slack=0.0):
+    """As long as the sound, frame for frame; alive in every second; never black.
+
+    `slack`: seconds that the host's own Create Video may add, which fills its last AAC packet.
+    """
     rate, frames, seconds = decoded(path)
     expected = seconds_of(sound)
     assert rate == fps
     assert len(frames) == ceil(expected * fps - 1e-6)
-    assert abs(seconds - expected) < 1 / fps
+    assert abs(seconds - expected) < 1 / fps + slack
     change = abs(frames[1:] - frames[:-1]).mean((1, 2))
     for start in range(0, len(change) - fps, fps):
         assert change[start : start + fps].max() > 0.05, f"frozen from frame {start}"
@@ -114,12 +132,13 @@ def test_the_host_shows_what_the_schemas_say(types):
 
 def test_the_table_of_core_nodes_fits_this_host(host):
     info = host.get("/object_info")
-    for name, kind in CORE.items():
-        if name == "MarkdownNote":
+    for node, kind in CORE.items():
+        if node in FRONTEND_ONLY:
             continue
-        known = host_node_type(info[name])
-        assert kind.sockets.items() <= known.sockets.items() | set()
-        inputs = {key for group in info[name]["input"].values() for key in group}
+        known = host_node_type(info[node])
+        for name, (wanted, _) in kind.sockets.items():
+            assert known.sockets[name][0] == wanted
+        inputs = {key for group in info[node]["input"].values() for key in group}
         assert {widget.name for widget in kind.widgets if widget.name} <= inputs
         assert known.outputs[: len(kind.outputs)] == kind.outputs
 
@@ -139,15 +158,16 @@ def test_workflow_makes_a_talking_video(host, types, inputs, name):
     prompt = prompt_of(name, types, landmarks_file="astronaut.json")
     outputs = host.run(prompt)
     video = host.saved(outputs, node_of(prompt, "SaveVideo"))
-    check_video(video, host.base / "input" / "speech.wav")
+    slack = 0.064 if node_types(prompt) & {"CreateVideo"} else 0.0
+    check_video(video, host.base / "input" / "speech.wav", slack=slack)
 
 
 def test_quickstart_takes_real_portraits_and_voices(host, types):
     """With MediaPipe's detector, as a user would have it."""
     task = shared("models/face_landmarker.task")
     shutil.copy(task, host.base / "models" / "soliloquy")
-    portraits = ("photo_outdoor_512.jpg", "painting_full_720x1280.jpg")
-    voices = ("russian_48k_stereo_6s.wav", "short_16k_mono_2s.wav")
+    portraits = ("photo_outdoor_512.jpg", "art_small_225.png")
+    voices = ("short_16k_mono_2s.wav", "russian_48k_stereo_6s.wav")
     for portrait, voice in zip(portraits, voices, strict=True):
         host.add_input(shared(f"data/portraits/{portrait}"), portrait)
         host.add_input(shared(f"data/speech/{voice}"), voice)
@@ -175,7 +195,7 @@ def test_a_saved_motion_comes_back(host, types, inputs):
     saved = sorted((host.base / "output" / "soliloquy").glob("*.json"))[-1]
     value = json.loads(saved.read_text())
     assert value["format"] == "soliloquy-motion"
-    load = {"file": f"soliloquy/{saved.name} [output]"}
+    load = {"file": f"soliloquy/{saved.name} [output]", "fps": 0.0}
     number = node_of(prompt, "SoliloquyEditMotion")
     prompt[number] = {"class_type": "SoliloquyLoadMotion", "inputs": load}
     again = host.run(prompt)

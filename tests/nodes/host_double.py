@@ -27,6 +27,7 @@ class State:
     def __init__(self):
         self.interrupt_after = None  # reports until the user presses interrupt
         self.reports = []  # (value, total, had a picture)
+        self.said = []  # lines on the running node
         self.loaded = []  # patchers moved to the compute device, in order
         self.root = Path()
 
@@ -140,7 +141,7 @@ class NodeOutput:
 
 class ComfyNode:
     @classmethod
-    def GET_SCHEMA(cls):
+    def GET_SCHEMA(cls):  # noqa: N802 (the host's name)
         schema = cls.define_schema()
         schema.validate()
         return schema
@@ -277,6 +278,10 @@ def install():
         load_models_gpu=lambda patchers, **_: STATE.loaded.extend(patchers),
         throw_exception_if_processing_interrupted=throw_exception_if_processing_interrupted,
     )
+    module("comfy_execution")
+    module("comfy_execution.utils", get_executing_context=lambda: SimpleNamespace(node_id="1"))
+    said = SimpleNamespace(send_progress_text=lambda text, node_id: STATE.said.append(text))
+    module("server", PromptServer=SimpleNamespace(instance=said))
     module("comfy.model_patcher", ModelPatcher=ModelPatcher)
     module("comfy.utils", ProgressBar=ProgressBar)
     module(

@@ -4,6 +4,25 @@ from . import host_double
 
 host_double.install()
 
-from soliloquy.nodes import NODES, comfy_entrypoint, host  # noqa: E402
+from soliloquy.nodes import (  # noqa: E402
+    NODES,
+    comfy_entrypoint,
+    host,
+    inspect,
+    motion,
+    portrait,
+    render,
+    speech,
+)
 
-__all__ = ["NODES", "comfy_entrypoint", "host", "host_double"]
+__all__ = [
+    "NODES",
+    "comfy_entrypoint",
+    "host",
+    "host_double",
+    "inspect",
+    "motion",
+    "portrait",
+    "render",
+    "speech",
+]

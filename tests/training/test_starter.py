@@ -9,7 +9,7 @@ from soliloquy.training.loop import LoopConfig
 from soliloquy.training.starter import StarterRecipe, correlation, lip_gauges, save, train_starter
 from soliloquy.training.visemes import LIP_CHANNELS
 
-from .test_speech_data import clip
+from .test_speech_data import spoken
 
 SMALL = StarterRecipe(
     speech=speech.StarterSpeechConfig(width=16, dilations=(1, 2), features=8),
@@ -20,7 +20,7 @@ SMALL = StarterRecipe(
 
 def test_a_few_steps_give_weights_that_load(tmp_path):
     log = []
-    network = train_starter({"x": [clip()]}, SMALL, lambda step, parts, _: log.append(parts))
+    network = train_starter({"x": [spoken()]}, SMALL, lambda step, parts, _: log.append(parts))
     save(network, tmp_path, SMALL)
     encoder = speech.load(path=tmp_path / "starter_speech.safetensors")
     lips = motion.load(path=tmp_path / "starter_motion.safetensors")

@@ -47,14 +47,14 @@ def test_rounding_starts_before_the_rounded_vowel():
 
 
 def test_the_mouth_rests_in_silence():
-    track = track_of(("a", 0.15), ("", 0.6))
-    assert abs(at(track, 0.02)).max() < 0.05
-    assert abs(at(track, 0.80)).max() < 0.05
+    segments = [Segment("", 0.0, 1.0), Segment("a", 1.0, 1.15), Segment("", 1.15, 3.0)]
+    track = lip_track(segments, np.array([0.0, 0.5, 2.0, 3.0]))
+    assert abs(track).max() < 0.02
 
 
-def test_a_short_pause_does_not_shut_the_mouth():
-    track = track_of(("a", 0.15), ("", 0.05), ("a", 0.15))
-    assert at(track, 0.375)[APERTURE] > 0.4
+def test_breath_is_drawn_between_parted_lips():
+    parted = track_of(("a", 0.15), ("", 0.3), ("a", 0.15))
+    assert 0.2 < at(parted, 0.50)[APERTURE] < 0.5
 
 
 def test_open_vowels_open_wider_than_close_ones_and_short_ones_undershoot():

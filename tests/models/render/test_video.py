@@ -50,9 +50,7 @@ def test_picture_and_sound_last_as_long_as_the_timeline(tmp_path, fps, num_sampl
         assert picture.average_rate == Fraction(fps)
         assert picture.frames == timeline.num_frames
         assert seconds == pytest.approx(timeline.num_frames / Fraction(fps), abs=1e-6)
-        assert abs(seconds - sound.duration * sound.time_base) <= 1 / Fraction(fps) + Fraction(
-            1, 10**6
-        )
+        assert abs(seconds - sound.duration * sound.time_base) <= 1 / Fraction(fps)
         times = [frame.time for frame in container.decode(video=0)]
     expected = [index / float(timeline.fps) for index in range(timeline.num_frames)]
     assert times == pytest.approx(expected, abs=1e-6)

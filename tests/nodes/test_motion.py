@@ -1,0 +1,174 @@
+import json
+
+import pytest
+import torch
+from soliloquy.models.motion.arkit import INDEX
+from soliloquy.models.payloads import Motion, PayloadError, Speech, Timeline
+
+from .loaded import host, host_double
+from .loaded import motion as nodes
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path):
+    host_double.STATE.reset(tmp_path)
+    return host_double.STATE
+
+
+def talking(frames=30, fps=25):
+    """A motion in which something moves everywhere."""
+    wave = torch.sin(torch.arange(frames) / 3.0)
+    values = (wave[:, None] * 0.5 + 0.5).expand(frames, 52).contiguous()
+    turn = (wave[:, None] * torch.tensor([5.0, 10.0, 2.0])).contiguous()
+    return Motion(
+        space="arkit52",
+        values=values,
+        rotation=turn,
+        translation=turn / 100,
+        scale=torch.ones(frames),
+        timeline=Timeline.for_frames(frames, fps),
+    )
+
+
+DEFAULTS = {
+    entry.id: entry.as_dict()["default"]
+    for entry in nodes.EditMotion.GET_SCHEMA().inputs
+    if entry.io_type in ("FLOAT", "STRING")
+}
+
+
+def edit(motion, **settings):
+    with torch.inference_mode():
+        return nodes.EditMotion.execute(motion, **{**DEFAULTS, **settings}).result[0]
+
+
+def same(one, other):
+    pairs = ((one.values, other.values), (one.rotation, other.rotation), (one.scale, other.scale))
+    return all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+
+def test_editing_with_the_defaults_changes_nothing():
+    motion = talking()
+    assert same(edit(motion), motion)
+
+
+def test_edits_reach_what_they_name_and_leave_the_input_alone():
+    motion = talking()
+    before = motion.values.clone(), motion.rotation.clone()
+    changed = edit(motion, mouth=0.5, yaw_limit=4, pitch_offset=3, weights="mouthSmile 0.1")
+    jaw, smile = INDEX["jawOpen"], INDEX["mouthSmileLeft"]
+    assert torch.allclose(changed.values[:, jaw], motion.values[:, jaw] * 0.5)
+    assert torch.allclose(changed.values[:, smile], motion.values[:, smile] * 0.5 + 0.1)
+    assert changed.rotation[:, 1].abs().max() <= 4
+    assert torch.allclose(changed.rotation[:, 0], motion.rotation[:, 0] + 3, atol=1e-4)
+    assert torch.equal(motion.values, before[0])
+    assert torch.equal(motion.rotation, before[1])
+
+
+def test_weights_are_written_as_names_and_amounts():
+    assert nodes.named_weights("") == {}
+    assert nodes.named_weights("mouthSmile 0.2, jawOpen=-0.1\nbrowInnerUp 1") == {
+        "mouthSmile": 0.2,
+        "jawOpen": -0.1,
+        "browInnerUp": 1.0,
+    }
+    for text in ("mouthSmile", "mouthSmile much", "a b 1"):
+        with pytest.raises(PayloadError, match="not a weight and an amount"):
+            nodes.named_weights(text)
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_what_is_saved_can_be_loaded(tmp_path, kind):
+    motion = talking()
+    saved = nodes.SaveMotion.execute(motion, "soliloquy/take", kind, False)
+    name = saved.ui.value.removeprefix("output/")
+    assert (tmp_path / "output" / name).is_file()
+    listed = nodes.LoadMotion.define_schema().inputs[0].options
+    assert listed == [f"{name} [output]"]
+    loaded = nodes.LoadMotion.execute(listed[0], 0.0).result[0]
+    assert same(loaded, motion)
+    again = nodes.SaveMotion.execute(motion, "soliloquy/take", kind, False)
+    assert again.ui.value != saved.ui.value
+
+
+def test_landmarks_are_added_on_request(tmp_path):
+    saved = nodes.SaveMotion.execute(talking(4), "take", "json", True).ui.value
+    value = json.loads((tmp_path / saved).read_text())
+    assert len(value["landmarks68"]) == 4
+
+
+def test_a_loaded_motion_is_brought_to_the_length_of_a_sound():
+    saved = nodes.SaveMotion.execute(talking(25), "soliloquy/take", "json", False)
+    name = saved.ui.value.removeprefix("output/") + " [output]"
+    audio = {"waveform": torch.zeros(1, 1, 32000), "sample_rate": 16000}
+    loaded = nodes.LoadMotion.execute(name, 50.0, audio)
+    assert loaded.result[0].timeline.num_frames == 100
+    assert "held" in loaded.ui.value
+
+
+def test_a_motion_file_is_read_again_once_it_changes(tmp_path):
+    file = tmp_path / "input" / "a.json"
+    file.write_text("{}")
+    before = nodes.LoadMotion.fingerprint_inputs("a.json", fps=0)
+    file.write_text("{ }")
+    assert nodes.LoadMotion.fingerprint_inputs("a.json", fps=0) != before
+    assert nodes.LoadMotion.validate_inputs("a.json") is True
+    assert "There is no file" in nodes.LoadMotion.validate_inputs("b.json")
+    assert "There is no file" in nodes.LoadMotion.validate_inputs(None)
+    assert "leads out" in nodes.LoadMotion.validate_inputs("../a.json")
+
+
+class Model:
+    def __init__(self):
+        self.asked = None
+
+    def sample(self, speech, portrait=None, keyframes=None, **options):
+        self.asked = options
+        options["on_step"](1, 2)
+        options["on_step"](2, 2)
+        return talking(speech.timeline.num_frames)
+
+
+def sample(model, seed=0, steps=0, guidance=0.0):
+    timeline = Timeline.for_sound(16000, 16000, 25)
+    speech = Speech(streams={"energy": torch.zeros(25, 1)}, timeline=timeline)
+    with torch.inference_mode():
+        return nodes.SampleMotion.execute(host.Managed(model), speech, seed, steps, guidance)
+
+
+def test_zero_means_what_the_model_was_published_with():
+    model = Model()
+    sample(model)
+    assert model.asked["steps"] is None
+    assert model.asked["guidance"] is None
+    sample(model, seed=3, steps=20, guidance=1.5)
+    assert (model.asked["seed"], model.asked["steps"], model.asked["guidance"]) == (3, 20, 1.5)
+
+
+def test_interrupting_stops_inside_a_step(state):
+    state.interrupt_after = 1
+    with pytest.raises(host_double.InterruptProcessingException):
+        sample(Model())
+    assert len(state.reports) == 1
+
+
+def test_the_bundled_model_gives_the_same_motion_for_the_same_seed():
+    managed = nodes.LoadMotionModel.execute("starter").result[0]
+    timeline = Timeline.for_sound(48000, 16000, 25)
+    generator = torch.Generator().manual_seed(0)
+    streams = {
+        "expression": torch.randn(75, 64, generator=generator),
+        "energy": torch.rand(75, 1, generator=generator),
+        "f0": torch.full((75, 1), 120.0),
+    }
+    speech = Speech(streams=streams, timeline=timeline)
+    before = {name: stream.clone() for name, stream in streams.items()}
+    with torch.inference_mode():
+        takes = [
+            nodes.SampleMotion.execute(managed, speech, seed, 0, 0.0).result[0]
+            for seed in (5, 5, 6)
+        ]
+    assert torch.equal(takes[0].values, takes[1].values)
+    assert torch.equal(takes[0].rotation, takes[1].rotation)
+    assert not torch.equal(takes[0].rotation, takes[2].rotation)
+    assert all(torch.equal(speech.streams[name], before[name]) for name in before)
