@@ -122,7 +122,7 @@ def _motion(network: KDTalker, steps: int, frames: int = 200) -> float:
         t=torch.zeros(3),
         scale=1.5,
     )
-    motion = KDTalkerMotion(network=network)
     device = network.rotary_frequencies.device
+    motion = KDTalkerMotion(network=network, device=device)
     elapsed = milliseconds(lambda: motion.sample(speech, source, steps=steps), device, 1)
     return round(elapsed / frames, 4)

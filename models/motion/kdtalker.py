@@ -155,7 +155,7 @@ class KDTalker(nn.Module):
 
     def time_table(self, timesteps: Tensor) -> Tensor:
         """What every block makes of the timesteps `[S]`: `[S, blocks, 2 · width]`."""
-        waves = sinusoids(timesteps.to(self.rotary_frequencies.device), self.config.width)
+        waves = sinusoids(timesteps, self.config.width)
         time = self.time_out(F.silu(self.time_in(waves.to(self._dtype()))))
         return torch.stack([block.time_modulation(time) for block in self._blocks()], dim=1)
 

@@ -7,8 +7,7 @@ wraps around, any length and frame rate works. `mode="reference"` is the publish
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from math import ceil
@@ -118,12 +117,14 @@ def clip_noise(num_frames: int, seed: int, mode: str = "default") -> Tensor:
     return torch.cat(drawn)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class KDTalkerMotion:
     """KDTalker as a motion model: space "liveportrait", from the speech stream "wav2lip"."""
 
     network: KDTalker
-    find_source: Callable[[Portrait], LivePortraitSource] | None = None  # the motion extractor's
+    extractor: nn.Module | None = None  # LivePortrait's, which finds the state of a portrait's face
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # of the networks
+    crop: str = "face"  # how the portrait is cut out for the extractor
     use_scale: bool = False  # let the head come nearer as predicted; the default keeps its size
     use_translation: bool = False  # let the head shift as predicted; the default keeps its place
     smoothing: bool = True  # by a Kalman filter, which the published program has too
@@ -195,7 +196,7 @@ class KDTalkerMotion:
         """
         steps = STEPS[mode] if steps is None else steps
         timesteps = spaced_timesteps(steps)
-        table = self.network.time_table(torch.tensor(timesteps))
+        table = self.network.time_table(torch.tensor(timesteps, device=self.device))
         identity, before = references(source)
         windows = plan_windows(len(features), mode)
         clip = noise.new_zeros(max(len(features), WINDOW, len(noise)), CHANNELS)
@@ -206,6 +207,7 @@ class KDTalkerMotion:
             previous = clip[window.start - 1] if window.start > 0 else before
             sampler = _WindowSampler(
                 network=self.network,
+                device=self.device,
                 times=dict(zip(timesteps, table.split(1), strict=True)),
                 heard=heard,
                 references=torch.stack([identity, previous]),
@@ -244,12 +246,13 @@ class KDTalkerMotion:
     def _source(self, portrait: Portrait | LivePortraitSource | None) -> LivePortraitSource:
         if isinstance(portrait, LivePortraitSource):
             return portrait
-        if portrait is None or self.find_source is None:
+        if portrait is None or self.extractor is None:
             lacking = "a portrait" if portrait is None else "LivePortrait's motion extractor"
             raise PayloadError(
                 f"KDTalker moves a particular face and needs {lacking} to know it. Give it one."
             )
-        return self.find_source(portrait)
+        portrait = cropped(portrait, self.crop)
+        return find_source(self.extractor, portrait, crop_picture(portrait).to(self.device))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -257,6 +260,7 @@ class _WindowSampler:
     """One window: what it hears, where it starts from, and the frames it has to continue."""
 
     network: KDTalker
+    device: torch.device
     times: dict[int, Tensor]  # per timestep its row of the network's table
     heard: Tensor  # [64, 512]
     references: Tensor  # [2, 70]
@@ -266,7 +270,7 @@ class _WindowSampler:
 
     def sample(self, on_step: OnStep | None) -> Tensor:
         """The window's frames `[64, 70]`, standardised, on the CPU."""
-        device = self.network.rotary_frequencies.device
+        device = self.device
         references, old, noise = (x.to(device) for x in (self.references, self.old, self.noise))
         fade = self._fade().to(device)
         silence = self.heard.new_zeros(len(references), self.heard.shape[1])
@@ -357,13 +361,13 @@ def load(
         raise checkpoints.CheckpointError(
             "KDTalker needs its weights: give the path of 'KDTalker.pth'."
         )
-    network = cast(KDTalker, checkpoints.load("kdtalker", path, operations).to(device))
-    if motion_extractor is None:
-        return KDTalkerMotion(network=network)
-    extractor = checkpoints.load("liveportrait/motion", motion_extractor, operations).to(device)
-
-    def find(portrait: Portrait) -> LivePortraitSource:
-        portrait = cropped(portrait, crop)
-        return find_source(extractor, portrait, crop_picture(portrait).to(device))
-
-    return KDTalkerMotion(network=network, find_source=find)
+    network = checkpoints.load("kdtalker", path, operations).to(device)
+    extractor = None
+    if motion_extractor is not None:
+        extractor = checkpoints.load("liveportrait/motion", motion_extractor, operations).to(device)
+    return KDTalkerMotion(
+        network=cast(KDTalker, network),
+        extractor=extractor,
+        device=torch.device(device),
+        crop=crop,
+    )

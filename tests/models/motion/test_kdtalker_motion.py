@@ -253,3 +253,14 @@ def test_statistics_describe_every_channel():
     assert (known.motion_deviation > 0).all()
     assert float(known.motion_mean[0]) == pytest.approx(1.6792353)
     assert (known.motion_deviation[7:] < 1e-4).sum() == 17  # depths that hardly move
+
+
+def test_the_motion_extractor_tells_who_speaks(tmp_path):
+    from soliloquy.models.render.liveportrait.motion_extractor import MotionExtractor
+
+    from ..render.liveportrait.faces import portrait
+
+    torch.manual_seed(0)
+    model = KDTalkerMotion(network=small(), extractor=MotionExtractor().eval())
+    motion = model.sample(speech(5), portrait(), steps=2)
+    assert motion.values.shape == (5, 21, 3)
