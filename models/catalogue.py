@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HUB = "https://huggingface.co"
@@ -298,9 +298,19 @@ def stand_ins(weight: Weight) -> tuple[Weight, ...]:
 
 def missing(system: str, roots: Sequence[str | Path]) -> tuple[Weight, ...]:
     """The files a system needs that are in none of `roots`, the host's models directories."""
-    return tuple(
-        row for row in needed_for(system) if not any(other.find(roots) for other in stand_ins(row))
+    return tuple(row for row in needed_for(system) if locate(row.role, roots) is None)
+
+
+def locate(role: str, roots: Sequence[str | Path]) -> Path | None:
+    """The file that plays a role, such as "kdtalker/KDTalker", below one of `roots`.
+
+    What `weights convert` has made of a published file counts, too, and comes first.
+    """
+    rows = tuple(row for row in CATALOGUE if row.role == role)
+    converted = tuple(
+        replace(row, file=f"{Path(row.file).stem}.safetensors", path="") for row in rows[:1]
     )
+    return next((path for row in (*converted, *rows) if (path := row.find(roots))), None)
 
 
 def missing_message(system: str, roots: Sequence[str | Path]) -> str:

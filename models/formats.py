@@ -6,11 +6,13 @@ other file changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from . import catalogue
 from .payloads import PayloadError
 
 
@@ -59,6 +61,29 @@ class System:
     )
     licence: str = "Apache-2.0"
     speech: str = ""  # motion models: the speech encoder that feeds them
+    files: tuple[tuple[str, str], ...] = ()  # (option of the loader, role in the catalogue)
+    folder: str = ""  # option of the loader that takes all directories with weights
+    half: bool = False  # whether the loader has the option `dtype`
+
+    @property
+    def licences(self) -> str:
+        """The licences of its weights, non-commercial ones marked; its own without weights."""
+        needed = catalogue.needed_for(self.name)
+        return "; ".join(dict.fromkeys(row.licence_text for row in needed)) or self.licence
+
+    def find_weights(self, roots: Sequence[str | Path]) -> dict[str, Any]:
+        """The loader's options that say where the published files are; none for bundled systems.
+
+        Args:
+            roots: the host's models directories, or directories with the files themselves.
+
+        Raises:
+            PayloadError: files are missing; the message says which belongs where.
+        """
+        found = {option: catalogue.locate(role, roots) for option, role in self.files}
+        if None in found.values() or (self.folder and catalogue.missing(self.name, roots)):
+            raise PayloadError(catalogue.missing_message(self.name, roots))
+        return {**found, self.folder: tuple(roots)} if self.folder else found
 
     def load(self, **options: Any) -> Any:
         """The ready system."""
@@ -232,6 +257,7 @@ SYSTEMS: tuple[System, ...] = (
         title="Wav2Lip (for KDTalker)",
         loader="speech.wav2lip:load",
         licence="non-commercial (Wav2Lip)",
+        files=(("path", "kdtalker/wav2lip"),),
     ),
     System(
         name="starter",
@@ -247,6 +273,10 @@ SYSTEMS: tuple[System, ...] = (
         loader="motion.kdtalker_motion:load",
         licence="CC-BY-NC-4.0",
         speech="wav2lip",
+        files=(
+            ("path", "kdtalker/KDTalker"),
+            ("motion_extractor", "liveportrait/motion_extractor"),
+        ),
     ),
     System(
         name="warp",
@@ -260,6 +290,8 @@ SYSTEMS: tuple[System, ...] = (
         title="LivePortrait",
         loader="render.liveportrait.renderer:load",
         licence="MIT",
+        folder="folder",
+        half=True,
     ),
 )
 

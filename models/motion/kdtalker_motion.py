@@ -125,6 +125,7 @@ class KDTalkerMotion:
     extractor: nn.Module | None = None  # LivePortrait's, which finds the state of a portrait's face
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # of the networks
     crop: str = "face"  # how the portrait is cut out for the extractor
+    mode: str = "default"  # of sampling, where `sample` is not told otherwise
     use_scale: bool = False  # let the head come nearer as predicted; the default keeps its size
     use_translation: bool = False  # let the head shift as predicted; the default keeps its place
     smoothing: bool = True  # by a Kalman filter, which the published program has too
@@ -139,7 +140,7 @@ class KDTalkerMotion:
         guidance: float | None = None,
         seed: int = 0,
         on_step: OnStep | None = None,
-        mode: str = "default",
+        mode: str | None = None,
     ) -> Motion:
         """Motion for the whole speech.
 
@@ -157,6 +158,7 @@ class KDTalkerMotion:
         Raises:
             PayloadError: the stream or the portrait is absent, or an option is impossible.
         """
+        mode = self.mode if mode is None else mode
         _check_options(mode, guidance)
         source = self._source(portrait)
         stream = speech.stream("wav2lip", needed_by="KDTalker")

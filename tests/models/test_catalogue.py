@@ -155,3 +155,14 @@ class TestVerify:
     def test_an_absent_file_is_an_error(self, tmp_path):
         with pytest.raises(PayloadError, match="There is no file"):
             catalogue.verify(tmp_path / "absent.pth")
+
+
+def test_a_converted_file_plays_the_role_of_the_published_one(tmp_path):
+    (tmp_path / "kdtalker").mkdir()
+    assert catalogue.locate("kdtalker/KDTalker", [tmp_path]) is None
+    published = tmp_path / "kdtalker" / "KDTalker.pth"
+    published.touch()
+    assert catalogue.locate("kdtalker/KDTalker", [tmp_path]) == published
+    converted = published.with_suffix(".safetensors")
+    converted.touch()
+    assert catalogue.locate("kdtalker/KDTalker", [tmp_path]) == converted

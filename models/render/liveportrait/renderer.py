@@ -8,6 +8,7 @@ whatever the precision of the networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -80,6 +81,12 @@ class LivePortraitRenderer:
         self._paint: Callable[[WarpingSource, Tensor], Tensor] = self._warp_and_generate
         if compiled:
             self._paint = torch.compile(self._warp_and_generate)
+
+    def performing(self, performance: Performance) -> LivePortraitRenderer:
+        """The same networks with other `defaults`."""
+        renderer = copy(self)
+        renderer.defaults = performance
+        return renderer
 
     def source(self, portrait: Portrait, crop: str = "face") -> LivePortraitSource:
         """The state of the portrait's face, which absolute LivePortrait motion is measured from."""
