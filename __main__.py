@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 DEMO_VIDEO = "soliloquy_demo.mp4"
-BENCHMARKS = ("warp", "length")
+BENCHMARKS = {"warp": (), "length": ("longest",), "kdtalker": ("device", "steps", "batch")}
+"""Name → options that it takes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,6 +95,9 @@ def command_line() -> argparse.ArgumentParser:
     bench.add_argument(
         "--longest", type=int, metavar="S", help="length: the longest sound, seconds (1800)"
     )
+    bench.add_argument("--device", metavar="D", help="kdtalker: where to compute (cpu)")
+    bench.add_argument("--steps", type=int, metavar="N", help="kdtalker: of diffusion (10)")
+    bench.add_argument("--batch", type=int, metavar="N", help="kdtalker: frames at a time (1)")
     bench.set_defaults(run=run_bench)
 
     from .weights_command import add_parser
@@ -202,10 +206,13 @@ def run_bench(options: argparse.Namespace) -> None:
 
     if options.json:
         _check_output(options.json, ".json")
-    limit = (
-        {"longest": options.longest} if options.longest and options.benchmark == "length" else {}
-    )
-    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure(**limit)
+    given = {name: getattr(options, name) for name in BENCHMARKS[options.benchmark]}
+    chosen = {name: value for name, value in given.items() if value}
+    if "device" in chosen:
+        from .models.pipeline import choose_device
+
+        chosen["device"] = choose_device(chosen["device"])
+    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure(**chosen)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -22,6 +22,7 @@ from ..models.render.liveportrait.appearance import AppearanceExtractor
 from ..models.render.liveportrait.motion_extractor import MotionExtractor
 from ..models.render.liveportrait.renderer import LivePortraitRenderer
 from ..models.render.liveportrait.retargeting import EYE, LIP, STITCHING, Retargeting
+from ..models.render.liveportrait.source import cropped
 from . import liveportrait_plain
 from .liveportrait_weights import generator_weights, warping_weights
 
@@ -50,9 +51,10 @@ def run(
         compare: also time the plain implementation, frame by frame in float32.
 
     Returns:
-        `encode_ms` per portrait; `stitch_ms`, `warping_ms`, `generator_ms` and `plain_ms` per
-        frame; `ratio` of our time to the plain one's and `error`, the largest difference of the
-        pictures; `frames_per_second` of warping and generator; `end_to_end_fps`; `peak_memory_mb`.
+        `encode_ms` per portrait; `stitch_ms`, `warping_ms`, `generator_ms`, `paste_ms` and
+        `plain_ms` per frame; `ratio` of our time to the plain one's and `error`, the largest
+        difference of the pictures; `frames_per_second` of warping and generator;
+        `end_to_end_fps`; `peak_memory_mb`.
     """
     renderer = make_renderer(device, dtype, compiled)
     result: dict[str, Any] = {"device": device, "batch": batch, "dtype": dtype}
@@ -90,6 +92,8 @@ def _stages(renderer: LivePortraitRenderer, batch: int, repeats: int) -> dict[st
     prepared = networks["warping"].prepare(volume, source)
     features = networks["warping"].warp(prepared, driving)
     pair = torch.cat([source.expand_as(driving).flatten(1), driving.flatten(1)], 1)
+    crops = networks["generator"](features).float()
+    finish = renderer._finisher(cropped(_portrait()), renderer.defaults)
 
     def encode() -> None:
         networks["motion"](picture)
@@ -104,6 +108,7 @@ def _stages(renderer: LivePortraitRenderer, batch: int, repeats: int) -> dict[st
         "warping_ms": median(lambda: networks["warping"].warp(prepared, driving)),
         "generator_ms": median(lambda: networks["generator"](features)),
         "frame_ms": median(lambda: renderer._paint(prepared, driving)),
+        "paste_ms": median(lambda: finish(crops).cpu()),
     }
     return {**times, "frames_per_second": round(1000 / times["frame_ms"], 3)}
 
@@ -131,17 +136,7 @@ def _comparison(
 
 
 def _end_to_end(renderer: LivePortraitRenderer, batch: int, frames: int) -> float:
-    random = torch.Generator().manual_seed(0)
-    landmarks = mean_landmarks() * 130
-    landmarks[:, :2] += 256
-    portrait = Portrait(
-        image=torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8, generator=random),
-        landmarks=landmarks,
-        box=(0.0, 0.0, 512.0, 512.0),
-        crop=torch.eye(3, dtype=torch.float64),
-        crop_size=512,
-        rotation=(0.0, 0.0, 0.0),
-    )
+    random, portrait = torch.Generator().manual_seed(0), _portrait()
     motion = Motion(
         space="liveportrait",
         values=torch.randn(frames, 21, 3, generator=random) * 0.01,
@@ -155,6 +150,20 @@ def _end_to_end(renderer: LivePortraitRenderer, batch: int, frames: int) -> floa
     for _ in renderer.render(portrait, motion, batch=batch):
         pass
     return round(frames / (time.perf_counter() - start), 3)
+
+
+def _portrait() -> Portrait:
+    random = torch.Generator().manual_seed(0)
+    landmarks = mean_landmarks() * 130
+    landmarks[:, :2] += 256
+    return Portrait(
+        image=torch.randint(0, 256, (512, 512, 3), dtype=torch.uint8, generator=random),
+        landmarks=landmarks,
+        box=(0.0, 0.0, 512.0, 512.0),
+        crop=torch.eye(3, dtype=torch.float64),
+        crop_size=512,
+        rotation=(0.0, 0.0, 0.0),
+    )
 
 
 def milliseconds(work: Callable[[], Any], device: torch.device, repeats: int) -> float:
