@@ -129,6 +129,9 @@ def _add_choices(command: argparse.ArgumentParser, renderer: bool = True) -> Non
         "--seed", type=int, default=0, metavar="N", help="of all that is random (0)"
     )
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, … (auto)")
+    command.add_argument(
+        "--models", metavar="DIR", help="published weights (the models directory of ComfyUI)"
+    )
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -193,7 +196,9 @@ def run_contact_sheet(options: argparse.Namespace) -> None:
     from .models.render.contact_sheet import contact_sheet
 
     _check_output(options.output, ".png", ".jpg")
-    renderer = find_system("render", options.renderer).load(device=choose_device(options.device))
+    system = find_system("render", options.renderer)
+    weights = system.find_weights(_models(options))
+    renderer = system.load(device=choose_device(options.device), **weights)
     portrait = portrait_of(read_image(options.portrait), options)
     Image.fromarray(contact_sheet(portrait, renderer).numpy()).save(options.output)
     print(options.output)
@@ -278,7 +283,21 @@ def settings(options: argparse.Namespace) -> Settings:
     from .models.pipeline import Settings
 
     chosen = {"motion": options.motion, "renderer": getattr(options, "renderer", "warp")}
-    return Settings(**chosen, fps=options.fps, seed=options.seed, device=options.device)
+    chosen |= {"fps": options.fps, "seed": options.seed, "device": options.device}
+    return Settings(**chosen, models=_models(options))
+
+
+def _models(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Where published weights are: as given, or in the ComfyUI that is found."""
+    from .models.payloads import PayloadError
+    from .weights_command import models_folder
+
+    if getattr(options, "models", None):
+        return (Path(options.models),)
+    try:
+        return (models_folder(),)
+    except PayloadError:
+        return ()
 
 
 def _conclude(output: str, motion: Motion, seconds: float, size: str = "") -> None:
