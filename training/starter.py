@@ -3,12 +3,13 @@
     python -m soliloquy.training.starter synthesise FOLDER --hours 10   # 5 minutes
     python -m soliloquy.training.starter train FOLDER                   # two CPU cores
 
-`weights/starter.md` tells which Debian packages bring the voices and what the result scores.
+`weights/starter_speech.md` tells which Debian packages bring the voices and what the result scores.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class StarterRecipe:
     track_weight: float = 1.0  # of the error in aperture and width as the rig shows them
     correlation_weight: float = 0.1  # of 1 - r in both
     phone_weight: float = 0.05  # of the auxiliary phone classifier
+    contrast: float = 1.3  # of the lips' movements in the end, see `restore_contrast`
 
 
 class Starter(nn.Module):
@@ -103,7 +105,22 @@ def train_starter(
     torch.manual_seed(recipe.seed)
     network = Starter(recipe.speech)
     data = batches(corpus, recipe.batch, recipe.seed)
-    return train(network, data, lambda n, b: starter_loss(n, b, recipe), recipe.loop, on_log)
+    average = train(network, data, lambda n, b: starter_loss(n, b, recipe), recipe.loop, on_log)
+    restore_contrast(average, data, recipe.contrast)
+    return average
+
+
+@torch.no_grad()
+def restore_contrast(network: Starter, data: Iterator[Batch], contrast: float) -> None:
+    """Widen the movements of the lips around their mean, in place.
+
+    A least-squares guess with correlation r to the truth has only r times its deviation: the mean
+    of all that lips may do moves less than lips. `contrast` is about 1 / r.
+    """
+    lips = network.motion.lips
+    guesses = torch.cat([network(next(data).seen)[0].flatten(0, 1) for _ in range(16)])
+    lips.bias.copy_(guesses.mean(0) + contrast * (lips.bias - guesses.mean(0)))
+    lips.weight.mul_(contrast)
 
 
 def save(network: Starter, folder: Path, recipe: StarterRecipe) -> None:

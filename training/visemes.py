@@ -52,7 +52,7 @@ def lip_weights(track: np.ndarray) -> np.ndarray:
         "mouthPucker": 0.65 * rounded * (1 - 0.5 * aperture),
         "mouthLowerDown": 0.30 * aperture * (1 - rounded) + 0.08 * spread * (1 - lips),
         "mouthUpperUp": 0.14 * aperture * (1 - rounded) + 0.12 * teeth,
-        "mouthStretch": 0.22 * spread,
+        "mouthStretch": 0.22 * spread + 0.11 * aperture,  # open lips are wider lips
         "mouthSmile": 0.28 * spread,
         "mouthDimple": 0.08 * spread,
         "mouthPress": 0.30 * lips,

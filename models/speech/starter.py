@@ -1,7 +1,7 @@
 """The bundled speech encoder: log-mel → dilated convolutions → what the lips need to know.
 
 Stage: speech. Trained on synthesised speech by `training/starter.py`; what it scores stands in
-`weights/starter.md`.
+`weights/starter_speech.md`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def find_host():
     root = Path(os.environ.get("COMFYUI_PATH", Path.home() / "comfy" / "ComfyUI"))
     if not (root / "main.py").is_file():
         pytest.skip(f"no ComfyUI in {root}; set COMFYUI_PATH")
-    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    usual = [str(p) for p in (root / ".venv/bin/python", root / "venv/bin/python") if p.exists()]
+    python = os.environ.get("COMFYUI_PYTHON") or [*usual, sys.executable][0]
     if subprocess.run([python, "-c", NEEDED], capture_output=True).returncode:
         pytest.skip(f"{python} lacks ComfyUI's requirements; set COMFYUI_PYTHON")
     return root, python

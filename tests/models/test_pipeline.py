@@ -82,8 +82,8 @@ def test_lips_follow_the_voice_and_rest_in_silence(voice, tmp_path):
         padded.writeframes(source.readframes(24000) + bytes(2 * 24000))
     _, motion = perform(path, Settings(device="cpu"))
     jaw = motion.values[:, INDEX["jawOpen"]]
-    assert jaw[:37].amax() > 2 * jaw[45:].amax()
-    assert jaw[45:].amax() - jaw[45:].amin() < 0.05
+    assert jaw[:37].amax() > 0.15
+    assert jaw[52:].amax() < 0.03  # half a second after the voice broke off
 
 
 def test_neither_picture_nor_sound_is_changed(portrait, voice, tmp_path):

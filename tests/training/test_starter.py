@@ -1,12 +1,24 @@
 """The starter's recipe in small."""
 
+import itertools
+import random
+
 import torch
 from soliloquy.models.motion import starter as motion
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.models.speech import starter as speech
 from soliloquy.training.loop import LoopConfig
-from soliloquy.training.starter import StarterRecipe, correlation, lip_gauges, save, train_starter
+from soliloquy.training.speech_data import _crop, collate
+from soliloquy.training.starter import (
+    Starter,
+    StarterRecipe,
+    correlation,
+    lip_gauges,
+    restore_contrast,
+    save,
+    train_starter,
+)
 from soliloquy.training.visemes import LIP_CHANNELS
 
 from .test_speech_data import spoken
@@ -46,6 +58,17 @@ def test_gauges_measure_what_the_rig_shows():
     opened = rig.offsets(jaw)[0]
     unit = gauges[LIP_CHANNELS.index("jawOpen"), 0] * 0.5 / (opened[66, 1] - opened[62, 1])
     torch.testing.assert_close(ratio[0], unit, atol=1e-3, rtol=1e-3)
+
+
+def test_contrast_widens_movements_and_keeps_their_mean():
+    torch.manual_seed(0)
+    network = Starter(SMALL.speech)
+    batch = collate([_crop([spoken()], random.Random(0), True)], clean=True)
+    before = network(batch.seen)[0].detach()
+    restore_contrast(network, itertools.repeat(batch), 1.5)
+    after = network(batch.seen)[0].detach()
+    torch.testing.assert_close(after.mean(1), before.mean(1))
+    torch.testing.assert_close(after.std(1), 1.5 * before.std(1))
 
 
 def test_correlation_is_pearsons():

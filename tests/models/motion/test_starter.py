@@ -75,19 +75,27 @@ def test_the_lips_keep_time_with_the_sound(tmp_path):
 @pytest.mark.parametrize("level", [0.0, 0.001, 0.1])
 def test_the_mouth_stays_closed_without_a_voice(level):
     noise = torch.randn(1, 48000, generator=torch.Generator().manual_seed(0)) * level
-    motion = speak(noise, 16000)
-    assert float(motion.values[:, JAW].max()) < 0.1
+    jaw = speak(noise, 16000).values[:, JAW]
+    assert float(jaw[10:-10].max()) < 0.03
+    assert float(jaw.max()) < 0.2  # where noise starts or stops at once, it passes for an h or s
 
 
 @pytest.mark.parametrize(
     "name", ["english_16k_stereo_8s.wav", "british_44k_stereo_10s.wav", "russian_48k_stereo_6s.wav"]
 )
 def test_real_voices_open_the_mouth_naturally(name):
-    sound, copy = read_sound(shared(f"data/speech/{name}"))
+    copy = read_sound(shared(f"data/speech/{name}"))[1]
     jaw = speak(copy, 16000).values[:, JAW]
-    assert 0.2 < float(jaw.quantile(0.97)) < 0.75
-    assert float(jaw.quantile(0.1)) < 0.12
-    assert sound.sample_rate > 0
+    assert 0.25 < float(jaw.quantile(0.97)) < 0.75
+    assert float(jaw.min()) < 0.1
+
+
+def test_the_mouth_is_at_rest_in_long_pauses():
+    copy = read_sound(shared("data/speech/english_16k_stereo_8s.wav"))[1]
+    pause = torch.zeros(1, 48000)
+    gap = aperture(speak(torch.cat([pause, copy, pause], 1), 16000))
+    assert float(gap[:50].max()) < 0.15 * float(gap.max())
+    assert float(gap[-45:].max()) < 0.15 * float(gap.max())
 
 
 def test_lips_do_not_jitter():

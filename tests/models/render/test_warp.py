@@ -15,13 +15,9 @@ from ...helpers import ROOT, shared
 from .drawn_face import drawn_face, weights
 
 PORTRAITS = (
-    "art_small_225.png",
-    "bw_photo_375x500.jpg",
     "cartoon_852.jpg",
     "painting_three_quarter_1092x1280.jpg",
-    "photo_outdoor_512.jpg",
     "photo_tight_256.png",
-    "statue_882.png",
     "tilted_print_708x648.jpg",
 )
 
