@@ -254,3 +254,18 @@ def test_the_english_locale_is_what_the_schemas_say(tmp_path):
     made.write_text(english(SCHEMAS), encoding="utf-8")
     kept = ROOT / "locales" / "en" / "nodeDefs.json"
     assert kept.read_text(encoding="utf-8") == made.read_text(encoding="utf-8"), f"copy {made}"
+
+
+def test_a_renderer_computes_in_half_precision_where_the_host_would(monkeypatch):
+    given = {}
+    monkeypatch.setattr(host.formats.System, "find_weights", lambda self, roots: {})
+    monkeypatch.setattr(
+        host.formats.System, "load", lambda self, **options: given.update(options) or System()
+    )
+    monkeypatch.setattr(
+        host.comfy.model_management, "should_use_fp16", lambda device: True, raising=False
+    )
+    host.load_system("motion", "kdtalker")
+    assert "dtype" not in given
+    host.load_system("render", "liveportrait")
+    assert given["dtype"] == torch.float16
