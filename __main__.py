@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 DEMO_VIDEO = "soliloquy_demo.mp4"
-BENCHMARKS = ("warp", "length", "memory")
+BENCHMARKS = {
+    "warp": (),
+    "length": ("longest",),
+    "memory": (),
+    "kdtalker": ("device", "steps", "batch"),
+}
+"""Name → options that it takes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +100,14 @@ def command_line() -> argparse.ArgumentParser:
     bench.add_argument(
         "--longest", type=int, metavar="S", help="length: the longest sound, seconds (1800)"
     )
+    bench.add_argument("--device", metavar="D", help="kdtalker: where to compute (cpu)")
+    bench.add_argument("--steps", type=int, metavar="N", help="kdtalker: of diffusion (10)")
+    bench.add_argument("--batch", type=int, metavar="N", help="kdtalker: frames at a time (1)")
     bench.set_defaults(run=run_bench)
+
+    from .weights_command import add_parser
+
+    add_parser(commands)
     return parser
 
 
@@ -121,6 +134,9 @@ def _add_choices(command: argparse.ArgumentParser, renderer: bool = True) -> Non
         "--seed", type=int, default=0, metavar="N", help="of all that is random (0)"
     )
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, … (auto)")
+    command.add_argument(
+        "--models", metavar="DIR", help="published weights (the models directory of ComfyUI)"
+    )
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -185,7 +201,9 @@ def run_contact_sheet(options: argparse.Namespace) -> None:
     from .models.render.contact_sheet import contact_sheet
 
     _check_output(options.output, ".png", ".jpg")
-    renderer = find_system("render", options.renderer).load(device=choose_device(options.device))
+    system = find_system("render", options.renderer)
+    weights = system.find_weights(_models(options))
+    renderer = system.load(device=choose_device(options.device), **weights)
     portrait = portrait_of(read_image(options.portrait), options)
     Image.fromarray(contact_sheet(portrait, renderer).numpy()).save(options.output)
     print(options.output)
@@ -198,10 +216,13 @@ def run_bench(options: argparse.Namespace) -> None:
 
     if options.json:
         _check_output(options.json, ".json")
-    limit = (
-        {"longest": options.longest} if options.longest and options.benchmark == "length" else {}
-    )
-    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure(**limit)
+    given = {name: getattr(options, name) for name in BENCHMARKS[options.benchmark]}
+    chosen = {name: value for name, value in given.items() if value}
+    if "device" in chosen:
+        from .models.pipeline import choose_device
+
+        chosen["device"] = choose_device(chosen["device"])
+    report = import_module(f".benchmarks.{options.benchmark}", __package__).measure(**chosen)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
@@ -267,7 +288,21 @@ def settings(options: argparse.Namespace) -> Settings:
     from .models.pipeline import Settings
 
     chosen = {"motion": options.motion, "renderer": getattr(options, "renderer", "warp")}
-    return Settings(**chosen, fps=options.fps, seed=options.seed, device=options.device)
+    chosen |= {"fps": options.fps, "seed": options.seed, "device": options.device}
+    return Settings(**chosen, models=_models(options))
+
+
+def _models(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Where published weights are: as given, or in the ComfyUI that is found."""
+    from .models.payloads import PayloadError
+    from .weights_command import models_folder
+
+    if getattr(options, "models", None):
+        return (Path(options.models),)
+    try:
+        return (models_folder(),)
+    except PayloadError:
+        return ()
 
 
 def _conclude(output: str, motion: Motion, seconds: float, size: str = "") -> None:

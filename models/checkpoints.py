@@ -53,7 +53,7 @@ def load(
         raise CheckpointError(
             f"{label} is not a {layout.title} file: it lacks {_first(absent)}. {_looks_like(state)}"
         )
-    converted = rename(layout.prepare(state) if layout.prepare else state, layout, label)
+    converted = rename(layout.prepared(state), layout, label)
     with torch.device("meta"):  # no random initialisation and no second copy in memory
         network = layout.builder()(converted, metadata, operations)
     _check_fit(network.state_dict(), converted, f"{label} ({layout.title})")

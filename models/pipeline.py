@@ -39,6 +39,7 @@ class Settings:
     fps: float | int | str | Fraction = 25  # 1 … 120; 23.976 and its like mean the exact rates
     seed: int = 0  # of everything random: the same seed gives the same frames on every run
     device: str = "auto"  # an accelerator where there is one; or "cpu", or any name torch knows
+    models: tuple[str | Path, ...] = ()  # directories with published weights, as in the host
 
 
 DEFAULTS = Settings()
@@ -69,7 +70,8 @@ def speak(
     output = check_output(output)
     if output.exists() and Path(sound).exists() and output.samefile(sound):
         raise PayloadError(f"'{output}' would replace its own sound. Give the video another name.")
-    formats.find_system("render", settings.renderer)  # a wrong name should not cost a minute
+    # A wrong name, or absent files, should not cost a minute.
+    formats.find_system("render", settings.renderer).find_weights(settings.models)
     heard, motion = perform(sound, settings, portrait=portrait, on_progress=on_progress)
     film(portrait, motion, output, settings, sound=heard, on_progress=on_progress)
     return motion
@@ -93,10 +95,12 @@ def perform(
     system = formats.find_system("motion", settings.motion)
     heard, waveform = read_sound(sound, on_step=report(READING))
     timeline = heard.timeline(fps)
-    encoder = formats.find_system("speech", system.speech).load(device=device)
+    weights = system.find_weights(settings.models)  # absent files should not cost a minute
+    listener = formats.find_system("speech", system.speech)
+    encoder = listener.load(device=device, **listener.find_weights(settings.models))
     speech = encoder.encode(waveform, MODEL_RATE, timeline, on_step=report(ENCODING))
     del waveform, encoder  # the longest and the largest thing here, of no more use
-    model = system.load(device=device)
+    model = system.load(device=device, **weights)
     motion = model.sample(speech, portrait, seed=settings.seed, on_step=report(SAMPLING))
     if heard.damaged:
         note = f"{heard.damaged} damaged pieces of '{heard.path.name}' were left out."
@@ -120,9 +124,9 @@ def film(
     """
     from .render.video import VideoWriter
 
-    renderer = formats.find_system("render", settings.renderer).load(
-        device=choose_device(settings.device)
-    )
+    system, device = formats.find_system("render", settings.renderer), settings.device
+    weights = system.find_weights(settings.models)
+    renderer = system.load(device=choose_device(device), **weights)
     motion = convert(motion, renderer.space, portrait)
     height, width = portrait.size
     report = _reporter(on_progress)(RENDERING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from . import host, inspect, motion, portrait, render, speech
+from . import host, inspect, motion, options, portrait, render, speech, tracking
 
 NODES = (
     portrait.PreparePortrait,
@@ -20,6 +20,9 @@ NODES = (
     render.RenderPortrait,
     render.RenderVideo,
     render.PasteBack,
+    options.KDTalkerOptions,
+    options.LivePortraitOptions,
+    tracking.MotionFromVideo,
 )
 
 
@@ -34,7 +37,7 @@ class SoliloquyExtension(host.ComfyExtension):
 async def comfy_entrypoint() -> SoliloquyExtension:
     """Called once by the host, which shortens errors to a line: the traceback is logged first."""
     try:
-        host.register_model_folder()
+        host.register_model_folders()
         for node in NODES:
             node.GET_SCHEMA()
     except Exception:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from copy import copy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +26,14 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor, nn
 
-from ..models import formats
+from ..models import catalogue, formats
 from ..models.payloads import PayloadError
 
 __all__ = ["ComfyExtension", "io", "ui"]
 
 SEED_MAX = 2**64 - 1
-MODEL_FOLDERS = ("soliloquy", "detection")  # where files that a user adds are looked for
+OWN_FOLDERS = ("soliloquy", "liveportrait", "kdtalker")  # of models/, added where absent
+MODEL_FOLDERS = (*OWN_FOLDERS, "detection")  # where files that a user adds are looked for
 MODEL_EXTENSIONS = {".safetensors", ".task", ".pth", ".pt", ".zip"}
 CORE_LANDMARKER = (
     "mediapipe_face_fp32.safetensors"  # in models/detection, for the host's own face detection
@@ -66,6 +68,12 @@ class Managed:
         """The patchers, one per network."""
         return self._patchers
 
+    def adjusted(self, system: Any) -> Managed:
+        """The same networks under the same patchers, in a system with other settings."""
+        managed = copy(self)
+        managed.system = system
+        return managed
+
     def ready(self) -> Any:
         """The system, with its networks on the compute device.
 
@@ -82,18 +90,36 @@ def load_system(stage: str, name: str) -> Managed:
     offload device.
 
     A system without networks computes on the device it is loaded for.
+
+    Raises:
+        PayloadError: its files are not there; the message says which belongs in which folder.
     """
-    row = formats.find_system(stage, name)
-    system = row.load(device=comfy.model_management.unet_offload_device())
+    row, management = formats.find_system(stage, name), comfy.model_management
+    options = row.find_weights([folder_paths.models_dir, *model_folders()])
+    if row.half and management.should_use_fp16(management.get_torch_device()):
+        options["dtype"] = torch.float16
+    system = row.load(device=management.unet_offload_device(), **options)
     if not _networks(system):
-        system = row.load(device=comfy.model_management.get_torch_device())
+        system = row.load(device=management.get_torch_device(), **options)
     return Managed(system)
 
 
+def licence_notes(stage: str, *names: str) -> list[str]:
+    """A line on the licence of every system of a stage that needs files, or of those named."""
+    rows = [row for row in formats.systems(stage) if not names or row.name in names]
+    return [f"{row.title}: {row.licences}." for row in rows if catalogue.needed_for(row.name)]
+
+
 def _networks(system: Any) -> list[nn.Module]:
+    """Those in attributes of the system, and in dictionaries that are attributes."""
     if isinstance(system, nn.Module):
         return [system]
-    return [value for value in vars(system).values() if isinstance(value, nn.Module)]
+    values = [
+        part
+        for value in vars(system).values()
+        for part in (value.values() if isinstance(value, dict) else [value])
+    ]
+    return [value for value in values if isinstance(value, nn.Module)]
 
 
 def _patcher(network: nn.Module) -> comfy.model_patcher.ModelPatcher:
@@ -235,12 +261,12 @@ def detect_with_core_landmarker(image: Tensor) -> dict[str, Any] | None:
     return found.result[0]
 
 
-def register_model_folder() -> None:
-    """Add `models/soliloquy` to the host's model folders; what the user configured stays."""
-    name = MODEL_FOLDERS[0]
-    folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
-    paths, extensions = folder_paths.folder_names_and_paths[name]
-    folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | MODEL_EXTENSIONS)
+def register_model_folders() -> None:
+    """Add our folders to the host's model folders; what the user configured stays."""
+    for name in OWN_FOLDERS:
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | MODEL_EXTENSIONS)
 
 
 def model_folders() -> list[Path]:

@@ -17,6 +17,7 @@ from .host import (
     input_file,
     input_files,
     io,
+    licence_notes,
     load_system,
     output_file,
     progress,
@@ -46,7 +47,8 @@ class LoadMotionModel(io.ComfyNode):
                     "model",
                     options=[row.name for row in formats.systems("motion")],
                     tooltip="Which model moves the face. 'starter' is bundled and wants the"
-                    " 'starter' speech encoder.",
+                    " 'starter' speech encoder, 'kdtalker' wants 'wav2lip'. "
+                    + " ".join(licence_notes("motion")),
                 ),
             ],
             outputs=[
@@ -61,7 +63,8 @@ class LoadMotionModel(io.ComfyNode):
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:
         """Load it onto the host's offload device."""
-        return io.NodeOutput(load_system("motion", model))
+        loaded = load_system("motion", model)
+        return io.NodeOutput(loaded, ui=say(*licence_notes("motion", model)))
 
 
 class SampleMotion(io.ComfyNode):

@@ -22,6 +22,7 @@ from .host import (
     colour,
     image_output,
     io,
+    licence_notes,
     load_system,
     progress,
     say,
@@ -54,7 +55,7 @@ class LoadRenderer(io.ComfyNode):
                     options=[row.name for row in formats.systems("render")],
                     tooltip="Which renderer draws. 'warp' needs no weights: it bends the picture"
                     " itself, at full resolution and in any style. Every renderer takes"
-                    " the motion of every model.",
+                    " the motion of every model. " + " ".join(licence_notes("render")),
                 ),
             ],
             outputs=[
@@ -69,7 +70,8 @@ class LoadRenderer(io.ComfyNode):
     @classmethod
     def execute(cls, renderer: str) -> io.NodeOutput:
         """Load it; its networks wait on the host's offload device."""
-        return io.NodeOutput(load_system("render", renderer))
+        loaded = load_system("render", renderer)
+        return io.NodeOutput(loaded, ui=say(*licence_notes("render", renderer)))
 
 
 def _shared_inputs() -> list[io.Input]:

@@ -7,7 +7,7 @@ from typing import Any
 from ..models import formats
 from ..models.payloads import Timeline
 from . import sockets
-from .host import Managed, io, load_system, progress, schema, sound
+from .host import Managed, io, licence_notes, load_system, progress, say, schema, sound
 
 CATEGORY = "Soliloquy/speech"
 
@@ -30,7 +30,7 @@ class LoadSpeechEncoder(io.ComfyNode):
                     options=[row.name for row in formats.systems("speech")],
                     tooltip="Which encoder listens. It must be the one that the motion model was"
                     " trained with; 'starter' is bundled and feeds the starter motion"
-                    " model.",
+                    " model. " + " ".join(licence_notes("speech")),
                 ),
             ],
             outputs=[
@@ -45,7 +45,8 @@ class LoadSpeechEncoder(io.ComfyNode):
     @classmethod
     def execute(cls, encoder: str) -> io.NodeOutput:
         """Load it onto the host's offload device."""
-        return io.NodeOutput(load_system("speech", encoder))
+        loaded = load_system("speech", encoder)
+        return io.NodeOutput(loaded, ui=say(*licence_notes("speech", encoder)))
 
 
 class EncodeSpeech(io.ComfyNode):

@@ -21,6 +21,7 @@ SHIPPED = sorted(
     [
         *IMPORTED_BY_HOST,
         ROOT / "__main__.py",
+        *ROOT.glob("weights_*.py"),
         *(ROOT / "training").rglob("*.py"),
         *(ROOT / "benchmarks").rglob("*.py"),
     ]

@@ -204,3 +204,24 @@ def test_help_lists_every_command(capsys):
     text = capsys.readouterr().out
     for command in ("demo", "animate", "motion", "contact-sheet", "bench"):
         assert command in text
+
+
+def test_a_benchmark_gets_the_options_that_it_takes_and_no_others(monkeypatch, tmp_path):
+    from soliloquy.benchmarks import kdtalker
+
+    given = {}
+    monkeypatch.setattr(kdtalker, "measure", lambda **options: given.update(options) or {"x": 1})
+    output = tmp_path / "numbers.json"
+    arguments = ["bench", "kdtalker", "--json", str(output), "--device", "cpu", "--steps", "3"]
+    assert main([*arguments, "--longest", "5"]) == 0
+    assert given == {"device": "cpu", "steps": 3}
+    assert json.loads(output.read_text()) == {"x": 1}
+
+
+def test_absent_weights_are_named_before_anything_is_computed(tmp_path, capsys):
+    arguments = ["demo", "-o", str(tmp_path / "out.mp4"), "--models", str(tmp_path)]
+    assert main([*arguments, "--renderer", "liveportrait"]) == 2
+    assert "spade_generator.safetensors" in capsys.readouterr().err
+    assert main([*arguments, "--motion", "kdtalker"]) == 2
+    assert "KDTalker.pth" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()

@@ -1,7 +1,8 @@
 """From any motion space to any other, through ARKit's weights, the hub.
 
-`arkit52 ↔ landmarks68` goes through the rig. Renderers name the space they want, and whoever calls
-them converts; a conversion that loses something says so in the motion's notes.
+`arkit52 ↔ landmarks68` goes through the rig, `arkit52 ↔ liveportrait` over the bridge. Renderers
+name the space they want, and whoever calls them converts; a conversion that loses something says so
+in the motion's notes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..payloads import MOTION_SPACES, Motion, PayloadError, Portrait
+from .bridge import arkit_to_liveportrait, liveportrait_to_arkit
 from .rig import load_rig
 
 BLOCK = 4096  # frames converted at a time, which bounds the memory of half an hour
@@ -21,7 +23,7 @@ def convert(motion: Motion, space: str, portrait: Portrait | None = None) -> Mot
 
     Args:
         motion: in any space.
-        space: "arkit52" or "landmarks68".
+        space: "arkit52", "landmarks68" or "liveportrait".
         portrait: whose face moves. Its lids and lips decide how far a blink has to go; without it
             the mean face's do.
 
@@ -61,6 +63,22 @@ def _to_weights(offsets: Tensor, portrait: Portrait | None) -> Tensor:
     return weights
 
 
+def _to_keypoints(weights: Tensor, portrait: Portrait | None) -> Tensor:
+    return arkit_to_liveportrait(weights)
+
+
+def _from_keypoints(offsets: Tensor, portrait: Portrait | None) -> Tensor:
+    return liveportrait_to_arkit(offsets)
+
+
+def _landmarks_to_keypoints(offsets: Tensor, portrait: Portrait | None) -> Tensor:
+    return _to_keypoints(_to_weights(offsets, portrait), portrait)
+
+
+def _keypoints_to_landmarks(offsets: Tensor, portrait: Portrait | None) -> Tensor:
+    return _to_landmarks(_from_keypoints(offsets, portrait), portrait)
+
+
 _CONVERSIONS = {
     ("arkit52", "landmarks68"): (
         _to_landmarks,
@@ -70,5 +88,21 @@ _CONVERSIONS = {
         _to_weights,
         "Converted from landmarks68 to arkit52, lossy: only what 52 weights can express is left,"
         " without gaze and tongue.",
+    ),
+    ("arkit52", "liveportrait"): (
+        _to_keypoints,
+        "Converted from arkit52 to liveportrait, lossy: a linear map fitted to a few people.",
+    ),
+    ("liveportrait", "arkit52"): (
+        _from_keypoints,
+        "Converted from liveportrait to arkit52, lossy: a linear map fitted to a few people.",
+    ),
+    ("landmarks68", "liveportrait"): (
+        _landmarks_to_keypoints,
+        "Converted from landmarks68 to liveportrait through arkit52, lossy twice.",
+    ),
+    ("liveportrait", "landmarks68"): (
+        _keypoints_to_landmarks,
+        "Converted from liveportrait to landmarks68 through arkit52, lossy twice.",
     ),
 }

@@ -89,9 +89,16 @@ def head_pose(landmarks: Tensor) -> Tensor:
     Zero is a face that looks straight at the viewer. Only points that expression leaves alone
     count (`RIGID68` and the nose).
     """
+    return matrix_to_euler(head_placement(landmarks)[0])
+
+
+def head_placement(landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation, scale and translation that carry the mean face onto `[..., 68, 3]`.
+
+    The scale is the inter-ocular distance of the mean face in the units of the landmarks.
+    """
     mean = mean_landmarks().to(landmarks)
-    rotation, _, _ = procrustes(mean[_POSE_POINTS], landmarks[..., _POSE_POINTS, :])
-    return matrix_to_euler(rotation)
+    return procrustes(mean[_POSE_POINTS], landmarks[..., _POSE_POINTS, :])
 
 
 def lift_landmarks(points: Tensor) -> Tensor:

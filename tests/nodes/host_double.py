@@ -275,6 +275,7 @@ def install():
         get_torch_device=lambda: cpu,
         unet_offload_device=lambda: cpu,
         intermediate_device=lambda: cpu,
+        should_use_fp16=lambda device: False,
         load_models_gpu=lambda patchers, **_: STATE.loaded.extend(patchers),
         throw_exception_if_processing_interrupted=throw_exception_if_processing_interrupted,
     )

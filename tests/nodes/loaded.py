@@ -10,9 +10,11 @@ from soliloquy.nodes import (  # noqa: E402
     host,
     inspect,
     motion,
+    options,
     portrait,
     render,
     speech,
+    tracking,
 )
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "host_double",
     "inspect",
     "motion",
+    "options",
     "portrait",
     "render",
     "speech",
+    "tracking",
 ]

@@ -40,6 +40,53 @@ def test_networks_of_a_system_get_patchers_and_are_loaded_before_use(state):
     assert managed.system.device == torch.device("cpu")
 
 
+def test_networks_in_a_dictionary_are_found_too():
+    system = System()
+    system.networks = {"a": nn.Linear(1, 1), "b": nn.Linear(1, 1)}
+    assert len(host.Managed(system).get_models()) == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "file"),
+    [
+        ("speech", "wav2lip", "wav2lip.pth"),
+        ("motion", "kdtalker", "KDTalker.pth"),
+        ("render", "liveportrait", "spade_generator.safetensors"),
+    ],
+)
+def test_absent_weights_are_named_with_folder_link_and_licence(stage, name, file, tmp_path):
+    host.register_model_folders()
+    with pytest.raises(PayloadError) as error:
+        host.load_system(stage, name)
+    line = next(line for line in str(error.value).splitlines() if line.startswith(file))
+    folder = "liveportrait" if stage == "render" else "kdtalker"
+    assert (tmp_path / "models" / folder).as_posix() in line
+    assert "https://" in line
+    assert ("non-commercial" in line) == (stage != "render")
+
+
+def test_weights_are_found_in_folders_that_the_user_configured(tmp_path, monkeypatch):
+    import folder_paths
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "wav2lip.pth").touch()
+    folder_paths.folder_names_and_paths["kdtalker"] = ([str(tmp_path / "elsewhere")], set())
+    host.register_model_folders()
+    given = {}
+    monkeypatch.setattr(
+        host.formats.System, "load", lambda self, **options: given.update(options) or System()
+    )
+    host.load_system("speech", "wav2lip")
+    assert given["path"] == tmp_path / "elsewhere" / "wav2lip.pth"
+
+
+def test_only_systems_with_files_have_licence_notes_and_non_commercial_ones_are_marked():
+    assert host.licence_notes("motion", "starter") == []
+    (note,) = host.licence_notes("motion", "kdtalker")
+    assert "CC-BY-NC-4.0, non-commercial" in note
+    assert host.licence_notes("render") == ["LivePortrait: MIT."]
+
+
 def test_progress_shows_a_small_picture_and_stops_when_the_user_interrupts(state):
     report = host.progress()
     report(1, 4, torch.zeros(2000, 1000, 3, dtype=torch.uint8))
@@ -94,7 +141,7 @@ def test_the_model_folder_is_added_to_what_the_user_configured():
     import folder_paths
 
     folder_paths.folder_names_and_paths["soliloquy"] = (["elsewhere"], set())
-    host.register_model_folder()
+    host.register_model_folders()
     paths, extensions = folder_paths.folder_names_and_paths["soliloquy"]
     assert paths[0] == "elsewhere"
     assert len(paths) == 2
@@ -102,7 +149,7 @@ def test_the_model_folder_is_added_to_what_the_user_configured():
 
 
 def test_model_files_are_found_in_every_folder(tmp_path):
-    host.register_model_folder()
+    host.register_model_folders()
     assert host.find_model_file("face_landmarker.task") is None
     file = tmp_path / "models" / "detection" / "face_landmarker.task"
     file.parent.mkdir()
@@ -207,3 +254,18 @@ def test_the_english_locale_is_what_the_schemas_say(tmp_path):
     made.write_text(english(SCHEMAS), encoding="utf-8")
     kept = ROOT / "locales" / "en" / "nodeDefs.json"
     assert kept.read_text(encoding="utf-8") == made.read_text(encoding="utf-8"), f"copy {made}"
+
+
+def test_a_renderer_computes_in_half_precision_where_the_host_would(monkeypatch):
+    given = {}
+    monkeypatch.setattr(host.formats.System, "find_weights", lambda self, roots: {})
+    monkeypatch.setattr(
+        host.formats.System, "load", lambda self, **options: given.update(options) or System()
+    )
+    monkeypatch.setattr(
+        host.comfy.model_management, "should_use_fp16", lambda device: True, raising=False
+    )
+    host.load_system("motion", "kdtalker")
+    assert "dtype" not in given
+    host.load_system("render", "liveportrait")
+    assert given["dtype"] == torch.float16

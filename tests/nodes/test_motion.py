@@ -5,8 +5,10 @@ import torch
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.payloads import Motion, PayloadError, Speech, Timeline
 
+from .. import weight_files
 from .loaded import host, host_double
 from .loaded import motion as nodes
+from .loaded import speech as speech_nodes
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +174,24 @@ def test_the_bundled_model_gives_the_same_motion_for_the_same_seed():
     assert torch.equal(takes[0].rotation, takes[1].rotation)
     assert not torch.equal(takes[0].rotation, takes[2].rotation)
     assert all(torch.equal(speech.streams[name], before[name]) for name in before)
+
+
+def test_kdtalker_is_loaded_from_the_models_folder_and_moves_the_portrait(tmp_path, state):
+    """A network of the published layout and a small size."""
+    from .test_render import portrait
+
+    host.register_model_folders()
+    weight_files.write_kdtalker(tmp_path / "models" / "kdtalker", tag="small", width=24, depth=1)
+    weight_files.write_liveportrait(tmp_path / "models" / "liveportrait", ("motion",))
+    encoder = speech_nodes.LoadSpeechEncoder.execute("wav2lip")
+    assert "non-commercial" in encoder.ui.value
+    audio = {"waveform": torch.rand(1, 1, 8000) - 0.5, "sample_rate": 16000}
+    with torch.inference_mode():
+        speech = speech_nodes.EncodeSpeech.execute(encoder.result[0], audio, 25.0).result[0]
+        model = nodes.LoadMotionModel.execute("kdtalker").result[0]
+        motion = nodes.SampleMotion.execute(model, speech, 3, 2, 0.0, portrait()).result[0]
+    assert motion.space == "liveportrait"
+    assert motion.values.shape == (13, 21, 3)
+    assert len(model.get_models()) == 2
+    assert state.loaded[-2:] == model.get_models()
+    assert state.reports[-1][:2] == (2, 2)

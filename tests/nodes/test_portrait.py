@@ -12,7 +12,7 @@ from .loaded import portrait as nodes
 @pytest.fixture(autouse=True)
 def state(tmp_path):
     host_double.STATE.reset(tmp_path)
-    host.register_model_folder()
+    host.register_model_folders()
     return host_double.STATE
 
 

@@ -25,7 +25,9 @@ def nodes_by_id(workflow):
 
 
 def test_the_promised_workflows_are_there():
-    assert {"quickstart", "edit_motion", "paste_back"} <= set(map(named, WORKFLOWS))
+    promised = {"quickstart", "edit_motion", "paste_back"}
+    promised |= {"kdtalker", "liveportrait_from_starter", "swap_renderer"}
+    assert promised <= set(map(named, WORKFLOWS))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)

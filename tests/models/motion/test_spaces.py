@@ -60,7 +60,7 @@ def test_long_motion_is_converted_in_blocks(monkeypatch):
     torch.testing.assert_close(convert(motion, "landmarks68").values, whole)
 
 
-@pytest.mark.parametrize("space", ["liveportrait", "unreal"])
+@pytest.mark.parametrize("space", ["unreal"])
 def test_a_way_that_does_not_exist_is_refused_with_those_that_do(space):
     with pytest.raises(PayloadError, match=rf"arkit52 to {space}.*arkit52 to landmarks68"):
         convert(motion_of(), space)

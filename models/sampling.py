@@ -1,0 +1,171 @@
+"""Noise schedules and samplers as functions, shared by every diffusion model.
+
+Stages 3 to 5. Nothing here knows a network: a denoiser is any callable of the noisy sample and the
+timestep. Noise is drawn on the CPU, so a seed gives the same frames on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from .payloads import PayloadError
+
+Denoiser = Callable[[Tensor, int], Tensor]  # (noisy sample, timestep) -> prediction
+Constraint = Callable[[Tensor, float], Tensor]  # (noisy sample, ᾱ) -> the sample made to fit
+OnStep = Callable[[int, int], None]  # (steps done, steps in all)
+PREDICTIONS = ("epsilon", "sample")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Schedule:
+    """How a network was trained to remove noise."""
+
+    alphas: (
+        Tensor  # [training steps] float32 on the CPU: ᾱ, the share of the signal's variance left
+    )
+    predicts: str = "epsilon"  # or "sample": what the network says, the noise or the clean sample
+
+    def __post_init__(self) -> None:
+        if self.predicts not in PREDICTIONS:
+            raise PayloadError(
+                f"A network predicts {' or '.join(PREDICTIONS)}, not '{self.predicts}'."
+            )
+
+
+def linear_betas(start: float, end: float, train_steps: int = 1000) -> Tensor:
+    """Variance added at each training step, `[train_steps]` float32 (Ho et al. 2020, section 4)."""
+    return torch.linspace(start, end, train_steps, dtype=torch.float32)
+
+
+def alphas_cumprod(betas: Tensor) -> Tensor:
+    """`ᾱ_t = Π (1 − β)` of the variance `β` that each training step adds."""
+    return torch.cumprod(1.0 - betas, dim=0)
+
+
+def spaced_timesteps(steps: int, train_steps: int = 1000) -> list[int]:
+    """`steps` timesteps a whole stride apart, the noisiest first, 0 last: 980, 960, … 0 for 50.
+
+    Raises:
+        PayloadError: fewer than 2 steps, which would start next to the clean end, or too many.
+    """
+    if not 2 <= steps <= train_steps:
+        raise PayloadError(f"{steps} sampling steps were asked for; 2 to {train_steps} work.")
+    stride = train_steps // steps
+    return [stride * i for i in reversed(range(steps))]
+
+
+def seeded_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Standard normal noise of a CPU generator, float32 on the CPU."""
+    return torch.randn(*shape, generator=generator)
+
+
+def add_noise(sample: Tensor, noise: Tensor, alpha: float) -> Tensor:
+    """`√ᾱ · x₀ + √(1 − ᾱ) · ε`: a clean sample as it looks where `alpha` of it is left."""
+    return sqrt(alpha) * sample + sqrt(1 - alpha) * noise
+
+
+def ddim_step(
+    noisy: Tensor,
+    prediction: Tensor,
+    alpha: float,
+    alpha_before: float,
+    *,
+    predicts: str = "epsilon",
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """One step of DDIM (Song et al. 2021, eq. 12).
+
+    Args:
+        noisy: the sample at the present timestep.
+        prediction: what the network says of it, the noise or the clean sample.
+        alpha: `ᾱ` of the present timestep.
+        alpha_before: `ᾱ` of the timestep to go to, 1 for the clean end.
+        predicts: "epsilon" or "sample".
+        eta: 0 is deterministic, 1 draws as much noise as DDPM.
+        noise: fresh noise like `noisy`, needed where `eta` is above 0.
+    """
+    if predicts == "sample":
+        clean, epsilon = prediction, (noisy - sqrt(alpha) * prediction) / sqrt(1 - alpha)
+    else:
+        clean, epsilon = (noisy - sqrt(1 - alpha) * prediction) / sqrt(alpha), prediction
+    variance = (1 - alpha_before) / (1 - alpha) * (1 - alpha / alpha_before)
+    sigma = eta * sqrt(max(variance, 0.0))
+    step = sqrt(alpha_before) * clean + sqrt(max(1 - alpha_before - sigma**2, 0.0)) * epsilon
+    return step if noise is None or sigma == 0 else step + sigma * noise
+
+
+def sample_ddim(
+    denoise: Denoiser,
+    noise: Tensor,
+    schedule: Schedule,
+    *,
+    steps: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    constrain: Constraint | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """From noise to a sample.
+
+    Args:
+        denoise: called with the noisy sample and the timestep.
+        noise: where to start, on the device of the network.
+        schedule: of the network's training.
+        steps: how many of the training steps are visited, evenly spaced.
+        eta: 0 is deterministic.
+        generator: CPU generator of the fresh noise; needed where `eta` is above 0.
+        constrain: applied before each step, for example to keep frames that are known.
+        on_step: called after each step; an exception raised in it ends the sampling.
+
+    Returns:
+        The sample, shaped like `noise`.
+
+    Raises:
+        PayloadError: the number of steps is impossible, or the generator is missing.
+    """
+    if eta > 0 and generator is None:
+        raise PayloadError(f"Sampling with eta {eta} draws noise: give a generator with a seed.")
+    timesteps = spaced_timesteps(steps, len(schedule.alphas))
+    # Plain numbers, looked up once: indexing on a device would make it wait in every step.
+    present = [float(schedule.alphas[t]) for t in timesteps]
+    sample = noise
+    for i, (alpha, before) in enumerate(zip(present, [*present[1:], 1.0], strict=True)):
+        fresh = None
+        if eta > 0 and generator is not None:
+            fresh = seeded_noise(sample.shape, generator).to(sample)
+        if constrain:
+            sample = constrain(sample, alpha)
+        prediction = denoise(sample, timesteps[i])
+        sample = ddim_step(
+            sample,
+            prediction,
+            alpha,
+            before,
+            predicts=schedule.predicts,
+            eta=eta,
+            noise=fresh,
+        )
+        if on_step:
+            on_step(i + 1, steps)
+    return sample
+
+
+def guided(conditional: Denoiser, unconditional: Denoiser, guidance: float) -> Denoiser:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6) around two denoisers.
+
+    1 is the conditional prediction alone, more exaggerates what the condition changes.
+    """
+    if guidance == 1:
+        return conditional
+
+    def denoise(noisy: Tensor, timestep: int) -> Tensor:
+        without = unconditional(noisy, timestep)
+        return without + guidance * (conditional(noisy, timestep) - without)
+
+    return denoise

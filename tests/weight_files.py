@@ -1,0 +1,43 @@
+"""Files as published, full of pseudo-weights: what a user has in the models folder, except the
+training."""
+
+import torch
+from safetensors.torch import save_file
+
+from .helpers import shared
+from .models.motion import kdtalker_weights
+from .models.render.liveportrait import parity
+from .pseudo_weights import shapes, state_dict
+
+LIVEPORTRAIT = {
+    "appearance": "appearance_feature_extractor",
+    "motion": "motion_extractor",
+    "warping": "warping_module",
+    "generator": "spade_generator",
+}
+SMALL = {
+    "stitching": "retarget_shoulder",
+    "retarget_lip": "retarget_mouth",
+    "retarget_eye": "retarget_eye",
+}
+
+
+def write_liveportrait(folder, names=tuple(LIVEPORTRAIT)):
+    """Its networks as safetensors; the three small ones share a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        save_file(parity.published(name), folder / f"{LIVEPORTRAIT[name]}.safetensors")
+    small = {
+        f"{part}_module.{key}": value
+        for name, part in SMALL.items()
+        for key, value in parity.published(name).items()
+    }
+    save_file(small, folder / "stitching_retargeting_module.safetensors")
+
+
+def write_kdtalker(folder, **sizes):
+    """KDTalker and Wav2Lip as PyTorch files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"model": kdtalker_weights.published(**sizes)}, folder / "KDTalker.pth")
+    keys = shared("design/keys/keys_wav2lip_audio_encoder.txt")
+    torch.save({"state_dict": state_dict(shapes(keys), "A")}, folder / "wav2lip.pth")
