@@ -29,7 +29,7 @@ from .liveportrait import milliseconds
 from .machine import description
 
 RENDERING = {  # a CPU takes seconds for a frame
-    "float32": {"repeats": 2, "frames": 2},
+    "float32": {"repeats": 1, "frames": 1},
     "float16": {"repeats": 20, "frames": 500},
 }
 AUDIO_CHANNELS = 512
