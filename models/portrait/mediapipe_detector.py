@@ -55,6 +55,11 @@ def detect(image: Tensor, face_landmarker: str | Path) -> list[Face]:
 
 def _open(path: Path) -> Any:
     """A landmarker for single pictures; a context manager."""
+    if not path.is_file():
+        raise PayloadError(
+            f"The face landmarker '{path}' does not exist. Give the path of MediaPipe's"
+            " face_landmarker.task."
+        )
     try:
         from mediapipe.tasks.python import BaseOptions, vision
     except ImportError:
@@ -62,11 +67,6 @@ def _open(path: Path) -> Any:
             "Landmarks by MediaPipe need the package mediapipe:"
             ' `pip install "soliloquy[mediapipe]"`. Or give landmarks as a JSON file.'
         ) from None
-    if not path.is_file():
-        raise PayloadError(
-            f"The face landmarker '{path}' does not exist. Give the path of MediaPipe's"
-            " face_landmarker.task."
-        )
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_buffer=path.read_bytes()), num_faces=MAX_FACES
     )
