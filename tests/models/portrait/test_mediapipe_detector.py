@@ -82,11 +82,13 @@ def test_a_file_that_is_no_face_landmarker_is_refused(tmp_path):
         mediapipe_detector.detect(image, tmp_path / "junk.task")
 
 
-def test_without_the_package_the_error_says_how_to_install_it(monkeypatch):
+def test_without_the_package_the_error_says_how_to_install_it(monkeypatch, tmp_path):
+    task = tmp_path / "face_landmarker.task"
+    task.write_bytes(b"a file that is there")
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     monkeypatch.setitem(sys.modules, "mediapipe.tasks.python", None)
     with pytest.raises(PayloadError, match=r'pip install "soliloquy\[mediapipe\]"'):
-        mediapipe_detector.detect(torch.zeros(64, 64, 3, dtype=torch.uint8), "face_landmarker.task")
+        mediapipe_detector.detect(torch.zeros(64, 64, 3, dtype=torch.uint8), task)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
