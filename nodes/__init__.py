@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from . import host, inspect, motion, options, portrait, render, speech, tracking
+from . import host, inspect, motion, motion_files, options, portrait, render, speech, tracking
 
 NODES = (
     portrait.PreparePortrait,
@@ -13,8 +13,8 @@ NODES = (
     motion.LoadMotionModel,
     motion.SampleMotion,
     motion.EditMotion,
-    motion.SaveMotion,
-    motion.LoadMotion,
+    motion_files.SaveMotion,
+    motion_files.LoadMotion,
     inspect.PreviewMotion,
     render.LoadRenderer,
     render.RenderPortrait,

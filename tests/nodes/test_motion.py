@@ -1,35 +1,19 @@
-import json
-
 import pytest
 import torch
 from soliloquy.models.motion.arkit import INDEX
-from soliloquy.models.payloads import Motion, PayloadError, Speech, Timeline
+from soliloquy.models.payloads import PayloadError, Speech, Timeline
 
 from .. import weight_files
 from .loaded import host, host_double
 from .loaded import motion as nodes
 from .loaded import speech as speech_nodes
+from .performance import same, talking
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path):
     host_double.STATE.reset(tmp_path)
     return host_double.STATE
-
-
-def talking(frames=30, fps=25):
-    """A motion in which something moves everywhere."""
-    wave = torch.sin(torch.arange(frames) / 3.0)
-    values = (wave[:, None] * 0.5 + 0.5).expand(frames, 52).contiguous()
-    turn = (wave[:, None] * torch.tensor([5.0, 10.0, 2.0])).contiguous()
-    return Motion(
-        space="arkit52",
-        values=values,
-        rotation=turn,
-        translation=turn / 100,
-        scale=torch.ones(frames),
-        timeline=Timeline.for_frames(frames, fps),
-    )
 
 
 DEFAULTS = {
@@ -42,11 +26,6 @@ DEFAULTS = {
 def edit(motion, **settings):
     with torch.inference_mode():
         return nodes.EditMotion.execute(motion, **{**DEFAULTS, **settings}).result[0]
-
-
-def same(one, other):
-    pairs = ((one.values, other.values), (one.rotation, other.rotation), (one.scale, other.scale))
-    return all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
 
 
 def test_editing_with_the_defaults_changes_nothing():
@@ -77,47 +56,6 @@ def test_weights_are_written_as_names_and_amounts():
     for text in ("mouthSmile", "mouthSmile much", "a b 1"):
         with pytest.raises(PayloadError, match="not a weight and an amount"):
             nodes.named_weights(text)
-
-
-@pytest.mark.parametrize("kind", ["json", "csv"])
-def test_what_is_saved_can_be_loaded(tmp_path, kind):
-    motion = talking()
-    saved = nodes.SaveMotion.execute(motion, "soliloquy/take", kind, False)
-    name = saved.ui.value.removeprefix("output/")
-    assert (tmp_path / "output" / name).is_file()
-    listed = nodes.LoadMotion.define_schema().inputs[0].options
-    assert listed == [f"{name} [output]"]
-    loaded = nodes.LoadMotion.execute(listed[0], 0.0).result[0]
-    assert same(loaded, motion)
-    again = nodes.SaveMotion.execute(motion, "soliloquy/take", kind, False)
-    assert again.ui.value != saved.ui.value
-
-
-def test_landmarks_are_added_on_request(tmp_path):
-    saved = nodes.SaveMotion.execute(talking(4), "take", "json", True).ui.value
-    value = json.loads((tmp_path / saved).read_text())
-    assert len(value["landmarks68"]) == 4
-
-
-def test_a_loaded_motion_is_brought_to_the_length_of_a_sound():
-    saved = nodes.SaveMotion.execute(talking(25), "soliloquy/take", "json", False)
-    name = saved.ui.value.removeprefix("output/") + " [output]"
-    audio = {"waveform": torch.zeros(1, 1, 32000), "sample_rate": 16000}
-    loaded = nodes.LoadMotion.execute(name, 50.0, audio)
-    assert loaded.result[0].timeline.num_frames == 100
-    assert "held" in loaded.ui.value
-
-
-def test_a_motion_file_is_read_again_once_it_changes(tmp_path):
-    file = tmp_path / "input" / "a.json"
-    file.write_text("{}")
-    before = nodes.LoadMotion.fingerprint_inputs("a.json", fps=0)
-    file.write_text("{ }")
-    assert nodes.LoadMotion.fingerprint_inputs("a.json", fps=0) != before
-    assert nodes.LoadMotion.validate_inputs("a.json") is True
-    assert "There is no file" in nodes.LoadMotion.validate_inputs("b.json")
-    assert "There is no file" in nodes.LoadMotion.validate_inputs(None)
-    assert "leads out" in nodes.LoadMotion.validate_inputs("../a.json")
 
 
 class Model:

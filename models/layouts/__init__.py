@@ -1,0 +1,1 @@
+"""The layouts of weight files, one file of rows per system; `formats.py` collects them."""
