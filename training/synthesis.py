@@ -31,6 +31,7 @@ class Utterance:
     sound: np.ndarray
     segments: list[Segment]
     voice: str
+    text: str = ""  # what was asked for; empty in caches that were made before texts were kept
 
     @property
     def seconds(self) -> float:
@@ -58,7 +59,8 @@ def synthesise(folder: Path, *, hours: float, seed: int = 0) -> None:
 def save(path: Path, utterances: list[Utterance]) -> None:
     """Write utterances as one npz: sounds end to end, everything else as JSON."""
     entries = [
-        {"voice": u.voice, "samples": len(u.sound), "segments": u.segments} for u in utterances
+        {"voice": u.voice, "samples": len(u.sound), "segments": u.segments, "text": u.text}
+        for u in utterances
     ]
     sound = np.concatenate([u.sound for u in utterances]) if utterances else np.zeros(0, np.int16)
     np.savez(path, sound=sound, entries=json.dumps(entries))
@@ -73,7 +75,12 @@ def load(path: Path) -> list[Utterance]:
         end = start + entry["samples"]
         segments = [Segment(*segment) for segment in entry["segments"]]
         utterances.append(
-            Utterance(sound=sound[start:end], segments=segments, voice=entry["voice"])
+            Utterance(
+                sound=sound[start:end],
+                segments=segments,
+                voice=entry["voice"],
+                text=entry.get("text", ""),
+            )
         )
         start = end
     return utterances
@@ -83,15 +90,16 @@ def _speak_espeak(seconds: float, seed: int) -> list[Utterance]:
     engine, source, spoken = Espeak(), random.Random(seed), []
     while seconds > 0:
         voice = espeak_voice(source)
+        text = sentence(voice.language, source)
         sound, phones = engine.speak(
-            sentence(voice.language, source),
+            text,
             voice.name,
             rate=source.randint(120, 260),
             pitch=source.randint(15, 85),
             pitch_range=source.randint(20, 90),
         )
         if len(phones) > 3:
-            spoken.append(_utterance(sound, engine.sample_rate, phones, voice))
+            spoken.append(_utterance(sound, engine.sample_rate, phones, voice, text))
             seconds -= spoken[-1].seconds
     return spoken
 
@@ -122,7 +130,7 @@ def _speak_flite(
         command += ["--setf", f"duration_stretch={rates[number]:.2f}"]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         ends = [(name, float(end)) for name, end in (item.rsplit(":", 1) for item in lines.split())]
-        return _utterance(*_read_wave(path), _from_ends(ends), voice)
+        return _utterance(*_read_wave(path), _from_ends(ends), voice, texts[number])
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, range(len(texts))))
@@ -148,7 +156,8 @@ def _speak_festival(
         if segments.exists() and wave.exists():
             rows = [line.split() for line in segments.read_text("latin-1").splitlines()]
             ends = [(row[2], float(row[0])) for row in rows if len(row) == 3]
-            spoken.append(_utterance(*_read_wave(wave), _from_ends(ends), voice))
+            found = _utterance(*_read_wave(wave), _from_ends(ends), voice, texts[number])
+            spoken.append(found)
     return spoken
 
 
@@ -158,13 +167,20 @@ def _from_ends(ends: list[tuple[str, float]]) -> list[tuple[str, float, float]]:
 
 
 def _utterance(
-    sound: np.ndarray, rate: int, phones: list[tuple[str, float, float]], voice: Voice
+    sound: np.ndarray,
+    rate: int,
+    phones: list[tuple[str, float, float]],
+    voice: Voice,
+    text: str,
 ) -> Utterance:
     segments = [
         part for name, start, end in phones for part in to_ipa(name, start, end, voice.phones)
     ]
     return Utterance(
-        sound=_resample(sound, rate), segments=segments, voice=f"{voice.engine}/{voice.name}"
+        sound=_resample(sound, rate),
+        segments=segments,
+        voice=f"{voice.engine}/{voice.name}",
+        text=text,
     )
 
 

@@ -13,7 +13,10 @@ from soliloquy.training.voices import FLITE
 def test_utterances_survive_the_cache(tmp_path):
     said = [
         Utterance(
-            sound=np.arange(n, dtype=np.int16), segments=[Segment("ʃ", 0.0, 0.1)], voice="a/b"
+            sound=np.arange(n, dtype=np.int16),
+            segments=[Segment("ʃ", 0.0, 0.1)],
+            voice="a/b",
+            text="shush",
         )
         for n in (5, 9)
     ]
@@ -22,6 +25,7 @@ def test_utterances_survive_the_cache(tmp_path):
     assert [u.voice for u in read] == ["a/b", "a/b"]
     assert read[1].segments == said[1].segments
     assert np.array_equal(read[1].sound, said[1].sound)
+    assert read[1].text == "shush"
 
 
 def fraction_loud(utterance: Utterance, phones: str) -> float:
