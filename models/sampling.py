@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import pi, sqrt
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Schedule:
         Tensor  # [training steps] float32 on the CPU: ᾱ, the share of the signal's variance left
     )
     predicts: str = "epsilon"  # or "sample": what the network says, the noise or the clean sample
+    clip: float | None = None  # the largest magnitude a clean sample has, where there is one
 
     def __post_init__(self) -> None:
         if self.predicts not in PREDICTIONS:
@@ -40,6 +41,13 @@ class Schedule:
 def linear_betas(start: float, end: float, train_steps: int = 1000) -> Tensor:
     """Variance added at each training step, `[train_steps]` float32 (Ho et al. 2020, section 4)."""
     return torch.linspace(start, end, train_steps, dtype=torch.float32)
+
+
+def cosine_betas(train_steps: int = 1000, offset: float = 0.008) -> Tensor:
+    """Variance added so that ᾱ falls like a squared cosine (Nichol & Dhariwal 2021, eq. 17)."""
+    done = torch.arange(train_steps + 1, dtype=torch.float64) / train_steps
+    alphas = torch.cos((done + offset) / (1 + offset) * pi / 2).square()
+    return (1 - alphas[1:] / alphas[:-1]).clamp(0, 0.999).float()
 
 
 def alphas_cumprod(betas: Tensor) -> Tensor:
@@ -57,6 +65,18 @@ def spaced_timesteps(steps: int, train_steps: int = 1000) -> list[int]:
         raise PayloadError(f"{steps} sampling steps were asked for; 2 to {train_steps} work.")
     stride = train_steps // steps
     return [stride * i for i in reversed(range(steps))]
+
+
+def trailing_timesteps(steps: int, train_steps: int = 1000) -> list[int]:
+    """`steps` timesteps from the very last one on, evenly spaced down to nothing: 999, … 19 for 50.
+
+    Raises:
+        PayloadError: fewer than 1 step, or more than the network was trained on.
+    """
+    if not 1 <= steps <= train_steps:
+        raise PayloadError(f"{steps} sampling steps were asked for; 1 to {train_steps} work.")
+    edges = torch.linspace(-1, train_steps - 1, steps + 1)
+    return [int(edge) for edge in edges[1:].flip(0)]
 
 
 def seeded_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -78,6 +98,7 @@ def ddim_step(
     predicts: str = "epsilon",
     eta: float = 0.0,
     noise: Tensor | None = None,
+    clip: float | None = None,
 ) -> Tensor:
     """One step of DDIM (Song et al. 2021, eq. 12).
 
@@ -89,11 +110,15 @@ def ddim_step(
         predicts: "epsilon" or "sample".
         eta: 0 is deterministic, 1 draws as much noise as DDPM.
         noise: fresh noise like `noisy`, needed where `eta` is above 0.
+        clip: the largest magnitude a clean sample may have; a predicted noise stays as it is.
     """
+    clean, epsilon = prediction, prediction
+    if predicts == "epsilon":
+        clean = (noisy - sqrt(1 - alpha) * prediction) / sqrt(alpha)
+    if clip is not None:
+        clean = clean.clamp(-clip, clip)
     if predicts == "sample":
-        clean, epsilon = prediction, (noisy - sqrt(alpha) * prediction) / sqrt(1 - alpha)
-    else:
-        clean, epsilon = (noisy - sqrt(1 - alpha) * prediction) / sqrt(alpha), prediction
+        epsilon = (noisy - sqrt(alpha) * clean) / sqrt(1 - alpha)
     variance = (1 - alpha_before) / (1 - alpha) * (1 - alpha / alpha_before)
     sigma = eta * sqrt(max(variance, 0.0))
     step = sqrt(alpha_before) * clean + sqrt(max(1 - alpha_before - sigma**2, 0.0)) * epsilon
@@ -105,7 +130,7 @@ def sample_ddim(
     noise: Tensor,
     schedule: Schedule,
     *,
-    steps: int,
+    steps: int | Sequence[int],
     eta: float = 0.0,
     generator: torch.Generator | None = None,
     constrain: Constraint | None = None,
@@ -117,7 +142,8 @@ def sample_ddim(
         denoise: called with the noisy sample and the timestep.
         noise: where to start, on the device of the network.
         schedule: of the network's training.
-        steps: how many of the training steps are visited, evenly spaced.
+        steps: how many of the training steps are visited, evenly spaced down to 0; or which,
+            the noisiest first.
         eta: 0 is deterministic.
         generator: CPU generator of the fresh noise; needed where `eta` is above 0.
         constrain: applied before each step, for example to keep frames that are known.
@@ -131,9 +157,10 @@ def sample_ddim(
     """
     if eta > 0 and generator is None:
         raise PayloadError(f"Sampling with eta {eta} draws noise: give a generator with a seed.")
-    timesteps = spaced_timesteps(steps, len(schedule.alphas))
+    if isinstance(steps, int):
+        steps = spaced_timesteps(steps, len(schedule.alphas))
     # Plain numbers, looked up once: indexing on a device would make it wait in every step.
-    present = [float(schedule.alphas[t]) for t in timesteps]
+    present = [float(schedule.alphas[t]) for t in steps]
     sample = noise
     for i, (alpha, before) in enumerate(zip(present, [*present[1:], 1.0], strict=True)):
         fresh = None
@@ -141,7 +168,7 @@ def sample_ddim(
             fresh = seeded_noise(sample.shape, generator).to(sample)
         if constrain:
             sample = constrain(sample, alpha)
-        prediction = denoise(sample, timesteps[i])
+        prediction = denoise(sample, steps[i])
         sample = ddim_step(
             sample,
             prediction,
@@ -150,9 +177,10 @@ def sample_ddim(
             predicts=schedule.predicts,
             eta=eta,
             noise=fresh,
+            clip=schedule.clip,
         )
         if on_step:
-            on_step(i + 1, steps)
+            on_step(i + 1, len(steps))
     return sample
 
 

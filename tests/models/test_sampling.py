@@ -7,12 +7,14 @@ from soliloquy.models.sampling import (
     Schedule,
     add_noise,
     alphas_cumprod,
+    cosine_betas,
     ddim_step,
     guided,
     linear_betas,
     sample_ddim,
     seeded_noise,
     spaced_timesteps,
+    trailing_timesteps,
 )
 
 ALPHAS = alphas_cumprod(linear_betas(1e-5, 8e-3))
@@ -42,6 +44,35 @@ def test_timesteps_are_whole_strides_down_to_zero():
     assert spaced_timesteps(10) == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     assert spaced_timesteps(30)[0] == 29 * 33
     assert len(spaced_timesteps(1000)) == 1000
+
+
+def test_cosine_schedule_leaves_the_published_share_of_signal():
+    alphas = alphas_cumprod(cosine_betas())
+    assert float(alphas[499]) == pytest.approx(0.4938, abs=1e-4)
+    assert float(alphas[999]) == pytest.approx(2.43e-9, rel=1e-2)
+
+
+def test_trailing_timesteps_begin_where_training_ended():
+    assert trailing_timesteps(50)[:2] == [999, 979]
+    assert trailing_timesteps(50)[-1] == 19
+    assert trailing_timesteps(100)[-2:] == [19, 9]
+    assert trailing_timesteps(1) == [999]
+    with pytest.raises(PayloadError, match=r"1 to 1000"):
+        trailing_timesteps(0)
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "sample"])
+def test_given_timesteps_are_visited_and_clean_samples_are_clipped(predicts):
+    visited = []
+
+    def denoise(noisy, timestep):
+        visited.append(timestep)
+        return 9 * CLEAN if predicts == "sample" else knowing_noise(noisy, timestep)
+
+    schedule = Schedule(alphas=ALPHAS, predicts=predicts, clip=0.5)
+    found = sample_ddim(denoise, noise(), schedule, steps=[700, 300])
+    assert visited == [700, 300]
+    assert float(found.abs().max()) <= 0.5 + 1e-6
 
 
 @pytest.mark.parametrize("steps", [1, 0, -3, 1001])
