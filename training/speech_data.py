@@ -31,6 +31,16 @@ class Batch:
     phones: Tensor  # [B, T]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A piece of speech and what belongs to it."""
+
+    sound: Tensor  # [S] at 16 kHz
+    track: Tensor  # [T, 4] at 50 Hz
+    phones: Tensor  # [T]
+    sentences: list[tuple[str, float, float]]  # the text, and when it begins and ends, seconds
+
+
 def read_corpus(folder: Path) -> dict[str, list[Utterance]]:
     """Every cached utterance, by file name."""
     return {path.stem: load(path) for path in sorted(folder.glob("*.npz"))}
@@ -47,17 +57,16 @@ def batches(
         crops = []
         for _ in range(size):
             (name,) = source.choices(names, shares)
-            crops.append(_crop(corpus[name], source, clean))
+            crops.append(crop(corpus[name], source, clean))
         yield collate(crops, clean)
 
 
-def _crop(
-    clips: list[Utterance], source: random.Random, clean: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sound `[S]`, track `[T, 4]`, phones `[T]` of 5.12 s, up to a quarter faster or slower."""
+def crop(clips: list[Utterance], source: random.Random, clean: bool, frames: int = FRAMES) -> Crop:
+    """A piece of `frames / 50` seconds out of one file, up to a quarter faster or slower."""
     ratio = 1.0 if clean else float(np.exp(source.uniform(-0.22, 0.22)))
-    sound = np.zeros(int(FRAMES / FRAME_RATE * SAMPLE_RATE * ratio) + 1, np.float32)
+    sound = np.zeros(int(frames / FRAME_RATE * SAMPLE_RATE * ratio) + 1, np.float32)
     segments: list[Segment] = []
+    sentences: list[tuple[str, float, float]] = []
     index = source.randrange(len(clips))
     inside = source.random() < 0.7  # of an utterance, or before one
     place = -source.randrange(len(clips[index].sound)) if inside else source.randrange(24000)
@@ -69,15 +78,20 @@ def _crop(
         _paste(sound, said.sound.astype(np.float32) * gain, place)
         offset = place / SAMPLE_RATE
         segments += [Segment(p, a + offset, b + offset) for p, a, b in said.segments]
+        sentences.append((said.text, offset / ratio, (offset + said.seconds) / ratio))
         pause = source.choice((0.0, 0.2, 0.5, 1.5)) * source.random()
         place += len(said.sound) + int(pause * SAMPLE_RATE)
         index = (index + 1) % len(clips)
     heard = functional.interpolate(
-        torch.from_numpy(sound)[None, None], FRAMES * SAMPLE_RATE // FRAME_RATE, mode="linear"
+        torch.from_numpy(sound)[None, None], frames * SAMPLE_RATE // FRAME_RATE, mode="linear"
     )[0, 0]
-    times = np.arange(FRAMES) / FRAME_RATE * ratio
-    track = lip_track(segments, times).astype(np.float32)
-    return heard, torch.from_numpy(track), torch.from_numpy(phone_classes(segments, times))
+    times = np.arange(frames) / FRAME_RATE * ratio
+    return Crop(
+        sound=heard,
+        track=torch.from_numpy(lip_track(segments, times).astype(np.float32)),
+        phones=torch.from_numpy(phone_classes(segments, times)),
+        sentences=sentences,
+    )
 
 
 def _paste(canvas: np.ndarray, piece: np.ndarray, place: int) -> None:
@@ -86,19 +100,25 @@ def _paste(canvas: np.ndarray, piece: np.ndarray, place: int) -> None:
         canvas[start:stop] = piece[start - place : stop - place]
 
 
-def collate(crops: list[tuple[Tensor, Tensor, Tensor]], clean: bool) -> Batch:
+def collate(crops: list[Crop], clean: bool) -> Batch:
     """Augment crops and turn them into what the network sees."""
-    sound, track, phones = (torch.stack(column) for column in zip(*crops, strict=True))
+    sound = torch.stack([piece.sound for piece in crops])
+    track = torch.stack([piece.track for piece in crops])
+    phones = torch.stack([piece.phones for piece in crops])
     if clean:
-        spectrum = mel.log_mel(sound)[:, : 2 * FRAMES]
+        spectrum = mel.log_mel(sound)[:, : 2 * track.shape[1]]
         return Batch(seen=mel.normalise(spectrum, averages(spectrum)), track=track, phones=phones)
     sound, track = emphasise(sound, track)
-    sound = augment.add_noise(augment.reverberate(sound))
-    spectrum = mel.log_mel(sound)[:, : 2 * FRAMES]
+    noisy = augment.add_noise(augment.reverberate(sound))
+    return Batch(seen=disguise(noisy, 2 * track.shape[1]), track=track, phones=phones)
+
+
+def disguise(sound: Tensor, frames: int) -> Tensor:
+    """The normalised log-mel spectrum `[B, frames, 80]` of `sound [B, S]`, as if others spoke."""
+    spectrum = mel.log_mel(sound)[:, :frames]
     spectrum = augment.compress(augment.blur(augment.warp_tract(spectrum)))
     spectrum = augment.equalise(spectrum)
-    seen = mel.normalise(spectrum, averages(spectrum, random_part=True))
-    return Batch(seen=augment.mask(seen), track=track, phones=phones)
+    return augment.mask(mel.normalise(spectrum, averages(spectrum, random_part=True)))
 
 
 def emphasise(sound: Tensor, track: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from soliloquy.models.speech import mel
 from soliloquy.training import speech_data
 from soliloquy.training.phones import Segment
-from soliloquy.training.speech_data import FRAMES, batches, collate, emphasise
+from soliloquy.training.speech_data import FRAMES, Crop, batches, collate, emphasise
 from soliloquy.training.synthesis import Utterance
 from soliloquy.training.visemes import PARTED
 
@@ -69,8 +69,13 @@ def test_louder_syllables_open_the_lips_wider():
 
 def test_clean_batches_see_what_the_encoder_sees():
     sound = torch.randn(1, FRAMES * 320, generator=torch.Generator().manual_seed(0)) * 0.1
-    crop = (sound[0], torch.zeros(FRAMES, 4), torch.zeros(FRAMES, dtype=torch.long))
-    seen = collate([crop], clean=True).seen
+    piece = Crop(
+        sound=sound[0],
+        track=torch.zeros(FRAMES, 4),
+        phones=torch.zeros(FRAMES, dtype=torch.long),
+        sentences=[],
+    )
+    seen = collate([piece], clean=True).seen
     spectrum = mel.log_mel(sound[0])
     wanted = mel.normalise(spectrum, mel.average(mel.stream(sound[0])))
     torch.testing.assert_close(seen[0], wanted[: 2 * FRAMES], atol=0.02, rtol=0)

@@ -9,7 +9,7 @@ from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.models.speech import starter as speech
 from soliloquy.training.loop import LoopConfig
-from soliloquy.training.speech_data import _crop, collate
+from soliloquy.training.speech_data import collate, crop
 from soliloquy.training.starter import (
     Starter,
     StarterRecipe,
@@ -63,7 +63,7 @@ def test_gauges_measure_what_the_rig_shows():
 def test_contrast_widens_movements_and_keeps_their_mean():
     torch.manual_seed(0)
     network = Starter(SMALL.speech)
-    batch = collate([_crop([spoken()], random.Random(0), True)], clean=True)
+    batch = collate([crop([spoken()], random.Random(0), True)], clean=True)
     before = network(batch.seen)[0].detach()
     restore_contrast(network, itertools.repeat(batch), 1.5)
     after = network(batch.seen)[0].detach()
