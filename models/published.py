@@ -230,6 +230,7 @@ CATALOGUE: tuple[Weight, ...] = (
         folder="atldiff",
         title="ATL-Diff KFLM, speech to landmarks (au2lm/CREMA/checkpoints)",
         systems=("atldiff",),
+        formats=("atl_diff/kflm",),
         approximate_size=460_000_000,
     ),
     _drive(
