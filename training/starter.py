@@ -43,6 +43,11 @@ class StarterRecipe:
     correlation_weight: float = 0.1  # of 1 - r in both
     phone_weight: float = 0.05  # of the auxiliary phone classifier
     contrast: float = 1.3  # of the lips' movements in the end, see `restore_contrast`
+    corpus: Path = Path("corpus")  # what `synthesise` wrote
+
+    def run(self, folder: Path, on_log: Log | None = None) -> None:
+        """Train from the beginning and leave the two weight files in `folder`."""
+        save(train_starter(read_corpus(self.corpus), self, on_log), folder, self)
 
 
 class Starter(nn.Module):
@@ -54,7 +59,6 @@ class Starter(nn.Module):
         channels = StarterMotionConfig(features=speech.features, channels=LIP_CHANNELS)
         self.motion = StarterMotion(channels)
         self.phones = nn.Linear(speech.width, len(PHONES))
-        self.register_buffer("gauges", lip_gauges())
 
     def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Lip weights `[B, T, 20]` and phone scores `[B, T, P]` for a spectrum `[B, 2T, 80]`."""
@@ -74,9 +78,10 @@ def starter_loss(
     network: Starter, batch: Batch, recipe: StarterRecipe
 ) -> tuple[Tensor, dict[str, float]]:
     """Error in the weights, in opening and width of the lips, their correlation, the phones."""
-    wanted = torch.from_numpy(lip_weights(batch.track.numpy()))
+    wanted = torch.from_numpy(lip_weights(batch.track.cpu().numpy())).to(batch.track.device)
     weights, scores = network(batch.seen)
-    wanted_gauge, gauge = wanted @ network.gauges, weights @ network.gauges
+    gauges = lip_gauges().to(weights.device)
+    wanted_gauge, gauge = wanted @ gauges, weights @ gauges
     weight_error = (weights - wanted).square().mean() * 20
     track_error = (gauge - wanted_gauge).square().mean() * 4
     miss = 1 - correlation(gauge, wanted_gauge).mean()
