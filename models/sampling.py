@@ -18,6 +18,7 @@ from .payloads import PayloadError
 Denoiser = Callable[[Tensor, int], Tensor]  # (noisy sample, timestep) -> prediction
 Constraint = Callable[[Tensor, float], Tensor]  # (noisy sample, ᾱ) -> the sample made to fit
 OnStep = Callable[[int, int], None]  # (steps done, steps in all)
+Step = Callable[..., Tensor]  # like `ddim_step`
 PREDICTIONS = ("epsilon", "sample")
 
 
@@ -30,6 +31,8 @@ class Schedule:
     )
     predicts: str = "epsilon"  # or "sample": what the network says, the noise or the clean sample
     clip: float | None = None  # the largest magnitude a clean sample has, where there is one
+    end: float = 1.0  # ᾱ where sampling ends; some programs stop at the least noisy training step
+    step: Step | None = None  # what a step does with the prediction, if not `ddim_step`
 
     def __post_init__(self) -> None:
         if self.predicts not in PREDICTIONS:
@@ -41,6 +44,11 @@ class Schedule:
 def linear_betas(start: float, end: float, train_steps: int = 1000) -> Tensor:
     """Variance added at each training step, `[train_steps]` float32 (Ho et al. 2020, section 4)."""
     return torch.linspace(start, end, train_steps, dtype=torch.float32)
+
+
+def scaled_linear_betas(start: float, end: float, train_steps: int = 1000) -> Tensor:
+    """Variance added where its square root grows evenly, as in latent diffusion: float32."""
+    return torch.linspace(sqrt(start), sqrt(end), train_steps, dtype=torch.float32).square()
 
 
 def cosine_betas(train_steps: int = 1000, offset: float = 0.008) -> Tensor:
@@ -112,13 +120,52 @@ def ddim_step(
         noise: fresh noise like `noisy`, needed where `eta` is above 0.
         clip: the largest magnitude a clean sample may have; a predicted noise stays as it is.
     """
-    clean, epsilon = prediction, prediction
-    if predicts == "epsilon":
-        clean = (noisy - sqrt(1 - alpha) * prediction) / sqrt(alpha)
-    if clip is not None:
-        clean = clean.clamp(-clip, clip)
+    clean, epsilon = clean_sample(noisy, prediction, alpha, predicts, clip), prediction
     if predicts == "sample":
         epsilon = (noisy - sqrt(alpha) * clean) / sqrt(1 - alpha)
+    return _towards(clean, epsilon, alpha, alpha_before, eta, noise)
+
+
+def ddim_step_0_11(
+    noisy: Tensor,
+    prediction: Tensor,
+    alpha: float,
+    alpha_before: float,
+    *,
+    predicts: str = "epsilon",
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    clip: float | None = None,
+) -> Tensor:
+    """The step of diffusers 0.11, which takes every prediction for the noise when it adds that.
+
+    It differs from `ddim_step`, whose arguments it has, for networks that predict the clean sample:
+    each step begins anew from the prediction, a little too large. DiffSpeaker was published with
+    it.
+    """
+    clean = clean_sample(noisy, prediction, alpha, predicts, clip)
+    return _towards(clean, prediction, alpha, alpha_before, eta, noise)
+
+
+def clean_sample(
+    noisy: Tensor, prediction: Tensor, alpha: float, predicts: str, clip: float | None = None
+) -> Tensor:
+    """The clean sample that a prediction means, within ±`clip`."""
+    clean = prediction
+    if predicts == "epsilon":
+        clean = (noisy - sqrt(1 - alpha) * prediction) / sqrt(alpha)
+    return clean if clip is None else clean.clamp(-clip, clip)
+
+
+def _towards(
+    clean: Tensor,
+    epsilon: Tensor,
+    alpha: float,
+    alpha_before: float,
+    eta: float,
+    noise: Tensor | None,
+) -> Tensor:
+    """The clean sample with as much noise as the timestep before has, `eta` of it fresh."""
     variance = (1 - alpha_before) / (1 - alpha) * (1 - alpha / alpha_before)
     sigma = eta * sqrt(max(variance, 0.0))
     step = sqrt(alpha_before) * clean + sqrt(max(1 - alpha_before - sigma**2, 0.0)) * epsilon
@@ -141,7 +188,7 @@ def sample_ddim(
     Args:
         denoise: called with the noisy sample and the timestep.
         noise: where to start, on the device of the network.
-        schedule: of the network's training.
+        schedule: of the network's training, and how its program steps.
         steps: how many of the training steps are visited, evenly spaced down to 0; or which,
             the noisiest first.
         eta: 0 is deterministic.
@@ -161,15 +208,16 @@ def sample_ddim(
         steps = spaced_timesteps(steps, len(schedule.alphas))
     # Plain numbers, looked up once: indexing on a device would make it wait in every step.
     present = [float(schedule.alphas[t]) for t in steps]
+    step = schedule.step or ddim_step
     sample = noise
-    for i, (alpha, before) in enumerate(zip(present, [*present[1:], 1.0], strict=True)):
+    for i, (alpha, before) in enumerate(zip(present, [*present[1:], schedule.end], strict=True)):
         fresh = None
         if eta > 0 and generator is not None:
             fresh = seeded_noise(sample.shape, generator).to(sample)
         if constrain:
             sample = constrain(sample, alpha)
         prediction = denoise(sample, steps[i])
-        sample = ddim_step(
+        sample = step(
             sample,
             prediction,
             alpha,

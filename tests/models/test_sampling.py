@@ -9,9 +9,11 @@ from soliloquy.models.sampling import (
     alphas_cumprod,
     cosine_betas,
     ddim_step,
+    ddim_step_0_11,
     guided,
     linear_betas,
     sample_ddim,
+    scaled_linear_betas,
     seeded_noise,
     spaced_timesteps,
     trailing_timesteps,
@@ -177,3 +179,31 @@ def test_guidance_exaggerates_what_the_condition_changes():
 def test_unknown_predictions_are_refused():
     with pytest.raises(PayloadError, match="velocity"):
         Schedule(alphas=ALPHAS, predicts="velocity")
+
+
+def test_the_old_step_differs_only_for_networks_that_say_the_clean_sample():
+    x, m = torch.randn(3, 4), torch.randn(3, 4)
+    for predicts, same in (("epsilon", True), ("sample", False)):
+        steps = [step(x, m, 0.3, 0.6, predicts=predicts) for step in (ddim_step, ddim_step_0_11)]
+        assert torch.equal(*steps) == same
+    assert torch.allclose(steps[1], (0.6**0.5 + 0.4**0.5) * m)
+
+
+def test_sampling_can_stop_where_the_training_began():
+    alphas = alphas_cumprod(scaled_linear_betas(0.00085, 0.012))
+    noise, ends = torch.randn(5), []
+    for end in (1.0, float(alphas[0])):
+        schedule = Schedule(alphas=alphas, predicts="sample", end=end)
+        ends.append(sample_ddim(lambda x, t: torch.ones_like(x), noise, schedule, steps=[501, 1]))
+    assert torch.equal(ends[0], torch.ones(5))
+    assert 1e-4 < (ends[1] - ends[0]).abs().max() < 0.2
+
+
+def test_a_schedule_can_bring_its_own_step():
+    noise = torch.randn(5)
+    schedule = Schedule(alphas=ALPHAS, predicts="sample", step=ddim_step_0_11)
+    old = sample_ddim(lambda x, t: torch.ones_like(x), noise, schedule, steps=[900, 100])
+    assert torch.equal(old, torch.ones(5))
+    halved = sample_ddim(lambda x, t: x / 2, noise, schedule, steps=[900, 100])
+    before = float(ALPHAS[100])
+    assert torch.allclose(halved, noise / 4 * (before**0.5 + (1 - before) ** 0.5), atol=1e-6)
