@@ -32,6 +32,8 @@ def load(
     name: str,
     source: str | Path | Mapping[str, Tensor],
     operations: ModuleType | Any = nn,
+    *,
+    config: Mapping[str, Any] | None = None,
 ) -> Any:  # the class depends on the row
     """The network called `name` with the weights of `source`, in eval mode on the CPU.
 
@@ -39,6 +41,7 @@ def load(
         name: a row of `formats.FORMATS`: "starter_speech", "kdtalker", "liveportrait/appearance", …
         source: a path, or a state dict with the key names of the published file.
         operations: namespace the layers come from; the host passes its casting one.
+        config: what a configuration file beside the weights says, for networks that have one.
 
     Raises:
         CheckpointError: unknown name, unreadable file, another network's file, missing, unexpected
@@ -47,6 +50,8 @@ def load(
     layout = formats.find_format(name)
     label = "the given state dict" if isinstance(source, Mapping) else f"'{Path(source).name}'"
     state, metadata = (dict(source), {}) if isinstance(source, Mapping) else read(source)
+    if config is not None:
+        metadata = {**metadata, "config": json.dumps(dict(config))}
     state = unwrap(state, layout)
     absent = [key for key in layout.markers if key not in state]
     if absent:

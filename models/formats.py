@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from . import catalogue
-from .layouts import atl_diff, kdtalker, ksdiff, liveportrait, moditalker, starter
+from .layouts import (
+    atl_diff,
+    identity_diffusion,
+    kdtalker,
+    ksdiff,
+    liveportrait,
+    moditalker,
+    starter,
+)
 from .layouts.format import Format, resolve
 from .payloads import PayloadError
 
@@ -64,6 +72,7 @@ FORMATS: tuple[Format, ...] = (
     *liveportrait.FORMATS,
     *ksdiff.FORMATS,
     *atl_diff.FORMATS,
+    *identity_diffusion.FORMATS,
     *moditalker.FORMATS,
 )
 

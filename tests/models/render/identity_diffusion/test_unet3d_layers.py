@@ -1,0 +1,56 @@
+"""Every view of a clip is the same memory, and attention over time is attention per place."""
+
+import torch
+import torch.nn.functional as F
+from soliloquy.models.render.identity_diffusion.unet3d_layers import (
+    Attention,
+    TemporalBlock,
+    as_tokens,
+    from_tokens,
+    over_time,
+)
+from torch import nn
+
+
+def clip(frames=3):
+    x = torch.randn(2 * frames, 8, 5, 4, generator=torch.Generator().manual_seed(0))
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def test_views_share_memory_and_lead_back():
+    x = clip()
+    along = over_time(x, 3)
+    assert along.shape == (2, 8, 3, 20)
+    assert along.data_ptr() == as_tokens(along).data_ptr() == x.data_ptr()
+    assert torch.equal(from_tokens(as_tokens(along), x), x)
+    assert torch.equal(along[1, :, 2, 7], x[5, :, 1, 3])
+
+
+def test_convolutions_over_time_are_those_of_three_dimensions():
+    torch.manual_seed(1)
+    block, x = TemporalBlock(8, 2, nn), clip()
+    y = x.unflatten(0, (2, 3)).transpose(1, 2)
+    for norm, layer in zip(block.norms, block.convolutions, strict=True):
+        weight = layer.weight[..., None]
+        y = F.conv3d(F.silu(norm(y)), weight, layer.bias, padding=(1, 0, 0))
+    expected = x + y.transpose(1, 2).flatten(0, 1)
+    assert torch.allclose(block(x, 3), expected, atol=1e-5)
+
+
+def test_attention_among_frames_is_attention_per_place():
+    torch.manual_seed(1)
+    attention, x = Attention(8, 2, None, nn), torch.randn(2, 3, 5, 8)
+    per_place = x.transpose(1, 2).flatten(0, 1)
+    expected = attention.among_tokens(per_place).unflatten(0, (2, 5)).transpose(1, 2)
+    assert torch.allclose(attention.among_frames(x), expected, atol=1e-6)
+
+
+def test_one_context_serves_all_rows_of_its_clip():
+    torch.manual_seed(1)
+    attention, x, context = Attention(8, 2, 6, nn), torch.randn(4, 5, 8), torch.randn(2, 7, 6)
+    together = attention.to_context(x, *attention.keys_values(context))
+    alone = [
+        attention.to_context(x[i : i + 1], *attention.keys_values(context[i // 2][None]))
+        for i in range(4)
+    ]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
