@@ -231,7 +231,7 @@ class Reader(nn.Module):
         return self.out(found.transpose(1, 2).flatten(2))
 
     def bias(self, count: int, text: Tensor, times: Tensor) -> Tensor:
-        """`[B, heads, T, 1 + L]`: nearer characters matter more, far ones and padding not at all."""
+        """`[B, heads, T, 1 + L]`: near characters matter more, far ones and padding not at all."""
         centres = torch.arange(count, device=text.device)[:, None]
         away = (centres - times[:, None].float()).abs()
         nearness = -F.softplus(self.focus)[:, None, None] * away[:, None]
