@@ -25,7 +25,7 @@ DEMO_VIDEO = "soliloquy_demo.mp4"
 BENCHMARKS = {
     "warp": (),
     "length": ("longest",),
-    "memory": (),
+    "memory": ("motion", "renderer"),
     "kdtalker": ("device", "steps", "batch"),
 }
 """Name → options that it takes."""
@@ -100,6 +100,8 @@ def command_line() -> argparse.ArgumentParser:
     bench.add_argument(
         "--longest", type=int, metavar="S", help="length: the longest sound, seconds (1800)"
     )
+    bench.add_argument("--motion", metavar="NAME", help="memory: motion (starter)")
+    bench.add_argument("--renderer", metavar="NAME", help="memory: renderer (warp)")
     bench.add_argument("--device", metavar="D", help="kdtalker: where to compute (cpu)")
     bench.add_argument("--steps", type=int, metavar="N", help="kdtalker: of diffusion (10)")
     bench.add_argument("--batch", type=int, metavar="N", help="kdtalker: frames at a time (1)")

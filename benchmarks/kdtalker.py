@@ -16,11 +16,13 @@ from ..models.motion.kdtalker import KDTalker
 from ..models.motion.kdtalker_motion import CHANNELS, WINDOW, KDTalkerMotion
 from ..models.payloads import Speech, Timeline
 from ..models.render.liveportrait.keypoints import LivePortraitSource
+from ..models.render.liveportrait.motion_extractor import MotionExtractor
 from ..models.speech.wav2lip import (
     ROWS,
     STREAM,
     Wav2LipAudioConfig,
     Wav2LipAudioEncoder,
+    Wav2LipSpeechEncoder,
     mel_spectrum,
 )
 from . import liveportrait
@@ -87,13 +89,7 @@ def run(
         frames; `renderer` as in `benchmarks/liveportrait.py`; `end_to_end_fps` of all stages,
         with the pictures pasted back.
     """
-    torch.manual_seed(0)
-    plain = PlainKDTalker().eval().requires_grad_(False)
-    for weight in plain.parameters():
-        if weight.ndim == 2:  # outputs as large as inputs, so that errors cannot hide
-            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
-    network = checkpoints.load("kdtalker", plain.state_dict())
-    assert isinstance(network, KDTalker)
+    network, plain = _denoisers()
     result: dict[str, Any] = {"device": device, "steps": steps, "batch": batch}
     result["threads"] = torch.get_num_threads()
     with torch.inference_mode():
@@ -108,6 +104,26 @@ def run(
         drawn = 1000 / result["renderer"]["end_to_end_fps"]
         result["end_to_end_fps"] = round(1000 / (sum(result[n] for n in names) + drawn), 3)
     return result
+
+
+def pseudo_random_system() -> tuple[Wav2LipSpeechEncoder, KDTalkerMotion]:
+    """The speech encoder and the motion model of the published sizes, on the CPU."""
+    network, _ = _denoisers()
+    encoder = Wav2LipAudioEncoder(Wav2LipAudioConfig())
+    parts = [part.eval().requires_grad_(False) for part in (encoder, MotionExtractor())]
+    return Wav2LipSpeechEncoder(parts[0]), KDTalkerMotion(network=network, extractor=parts[1])
+
+
+def _denoisers() -> tuple[KDTalker, PlainKDTalker]:
+    """The fast network and the plain one, with the same weights."""
+    torch.manual_seed(0)
+    plain = PlainKDTalker().eval().requires_grad_(False)
+    for weight in plain.parameters():
+        if weight.ndim == 2:  # outputs as large as inputs, so that errors cannot hide
+            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+    network = checkpoints.load("kdtalker", plain.state_dict())
+    assert isinstance(network, KDTalker)
+    return network, plain
 
 
 def _speech(device: torch.device) -> dict[str, float]:
