@@ -21,7 +21,7 @@ from torch import Tensor, nn
 class BiasedAttention(nn.Module):
     """Frames attend to tokens and to a memory of one row per frame.
 
-    x [B, T, D], memory [B, T, D], tokens [B, A, D], bias [heads or 1, T, A + T] -> [B, T, D]
+    x [B, T, D], memory [B, T, D], tokens [B, A, D], bias […, heads or 1, T, A + T] -> [B, T, D]
     """
 
     def __init__(self, width: int, heads: int, operations: ModuleType | Any = nn) -> None:
@@ -47,7 +47,7 @@ class BiasedAttention(nn.Module):
         if bias is None:
             gathered = _own_frame_attention(q, k, v, tokens.shape[1])
         else:
-            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+            gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(rearrange(gathered, "b h t d -> b t (h d)"))
 
     def _split(self, x: Tensor) -> Tensor:
