@@ -206,11 +206,16 @@ def test_predicted_scale_and_translation_are_used_on_request():
     assert torch.equal(motion.values, still.values)
 
 
-def test_steps_are_reported_over_all_windows_and_an_interrupt_passes():
+def test_steps_are_reported_over_all_windows_and_an_interrupt_passes_within_one(monkeypatch):
     model, source = KDTalkerMotion(network=small()), average_source()
-    seen = []
+    seen, denoised = [], []
+    step = type(model.network).step
+    monkeypatch.setattr(
+        type(model.network), "step", lambda *given: denoised.append(1) or step(*given)
+    )
     model.sample(speech(100), source, steps=3, on_step=lambda *step: seen.append(step))
     assert seen == [(i, 6) for i in range(1, 7)]
+    denoised.clear()
 
     def stop(done, total):
         if done == 4:
@@ -218,6 +223,7 @@ def test_steps_are_reported_over_all_windows_and_an_interrupt_passes():
 
     with pytest.raises(KeyboardInterrupt):
         model.sample(speech(100), source, steps=3, on_step=stop)
+    assert len(denoised) == 4, "it went on after the interrupt"
 
 
 def test_what_cannot_be_used_is_refused_with_a_sentence():

@@ -5,9 +5,10 @@ from functools import cache
 import numpy as np
 import torch
 from soliloquy.models import checkpoints
+from soliloquy.models.render.liveportrait.warping import WarpingNetwork
 
 from ....helpers import ROOT, shared
-from ....pseudo_weights import shapes, state_dict
+from ....pseudo_weights import given, shapes, state_dict
 
 KEYS = {
     "appearance": ("F", "appearance_feature_extractor"),
@@ -48,6 +49,27 @@ def _published(network):
 @cache
 def network(name):
     return checkpoints.load(f"liveportrait/{name}", published(name))
+
+
+def keypoints():
+    """Those of the portrait and of the driving frame in the golden numbers."""
+    source = given("kp_source", (1, 21, 3), 0.25)
+    return source, source + given("kp_delta", (1, 21, 3), 0.03)
+
+
+@cache
+@torch.no_grad()
+def warped():
+    """The golden features, and the motion field and occlusion that led there."""
+    warping, (source, driving) = network("warping"), keypoints()
+    prepared = warping.prepare(given("feature_3d", (1, 32, 16, 64, 64)), source)
+    fields = []
+    warping.motion_field = lambda *given: (
+        fields.append(WarpingNetwork.motion_field(warping, *given)) or fields[0]
+    )
+    features = warping.warp(prepared, driving)
+    del warping.motion_field
+    return features, *fields[0]
 
 
 def error(found, expected):

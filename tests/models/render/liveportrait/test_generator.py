@@ -9,7 +9,7 @@ from soliloquy.models.folding import bake_spectral_norms
 from soliloquy.models.render.liveportrait.generator import SpadeGenerator
 
 from ....pseudo_weights import given
-from .parity import error, golden, network, published
+from .parity import error, golden, network, published, warped
 
 
 @torch.no_grad()
@@ -24,6 +24,13 @@ def test_the_picture_is_the_golden_one():
     picture = network("generator")(given("spade_in", (1, 256, 64, 64)))
     assert picture.shape == (1, 3, 512, 512)
     assert error(picture[:, :, ::8, ::8], golden("G_out_sub")) < 5e-5
+
+
+@torch.no_grad()
+def test_a_picture_of_warped_features_is_the_golden_one():
+    features, *_ = warped()
+    picture = network("generator")(features)
+    assert error(picture[:, :, ::8, ::8], golden("WG_out_sub")) < 1e-4
 
 
 @torch.no_grad()

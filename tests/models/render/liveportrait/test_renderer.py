@@ -117,11 +117,23 @@ def test_progress_is_told_and_an_interrupt_passes_through():
         if done == 3:
             raise KeyboardInterrupt
 
-    frames = renderer(paste_back=False).render(portrait(), motion(), batch=2, on_frame=stop)
+    system = renderer(paste_back=False)
+    frames = system.render(portrait(), motion(), batch=2, on_frame=stop)
     assert len(next(frames)) == 2
     with pytest.raises(KeyboardInterrupt):
         next(frames)
     assert told == [(1, 5), (2, 5), (3, 5)]
+    assert len(system.networks["generator"].runs) == 3, "it went on after the interrupt"
+
+
+def test_an_interrupt_before_the_first_frame_is_done_costs_one_run_of_the_networks():
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    system = renderer()
+    with pytest.raises(KeyboardInterrupt):
+        next(system.render(portrait(), motion(40), batch=16, on_frame=stop))
+    assert system.networks["generator"].runs == [(1, torch.float32)]
 
 
 def test_the_portrait_is_encoded_once():

@@ -11,14 +11,9 @@ from soliloquy.models.render.liveportrait.warping import (
 )
 
 from ....pseudo_weights import given
-from .parity import error, golden, network, published
+from .parity import error, golden, keypoints, network, published, warped
 
 SIZE = (4, 6, 5)
-
-
-def keypoints():
-    source = given("kp_source", (1, 21, 3), 0.25)
-    return source, source + given("kp_delta", (1, 21, 3), 0.03)
 
 
 def test_shifting_equals_sampling_the_shifted_grid():
@@ -47,18 +42,8 @@ def test_a_small_volume_is_warped_as_the_plain_network_does():
     assert error(found, expected) < 5e-5
 
 
-@torch.no_grad()
 def test_features_are_the_golden_ones():
-    warping = network("warping")
-    source, driving = keypoints()
-    prepared = warping.prepare(given("feature_3d", (1, 32, 16, 64, 64)), source)
-    fields = []
-    warping.motion_field = lambda *given: (
-        fields.append(WarpingNetwork.motion_field(warping, *given)) or fields[0]
-    )
-    features = warping.warp(prepared, driving)
-    del warping.motion_field
-    deformation, occlusion = fields[0]
+    features, deformation, occlusion = warped()
     assert features.shape == (1, 256, 64, 64)
     assert error(features[:, ::8, ::4, ::4], golden("W_out_sub")) < 5e-5
     assert error(deformation[:, ::3, ::8, ::8], golden("W_def_sub")) < 1e-5
