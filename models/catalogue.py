@@ -78,9 +78,28 @@ def locate(role: str, roots: Sequence[str | Path]) -> Path | None:
     """
     rows = tuple(row for row in CATALOGUE if row.role == role)
     converted = tuple(
-        replace(row, file=f"{Path(row.file).stem}.safetensors", path="") for row in rows[:1]
+        replace(
+            row,
+            file=f"{Path(row.file).stem}.safetensors",
+            path=Path(row.path).with_suffix(".safetensors").as_posix() if row.path else "",
+        )
+        for row in rows
     )
     return next((path for row in (*converted, *rows) if (path := row.find(roots))), None)
+
+
+def files_of(system: str, roots: Sequence[str | Path]) -> dict[str, Path]:
+    """Role → file, of every file that a system needs.
+
+    Raises:
+        PayloadError: files are missing; the message says which belongs where.
+    """
+    found = {row.role: locate(row.role, roots) for row in needed_for(system)}
+    if None in found.values():
+        from .payloads import PayloadError
+
+        raise PayloadError(missing_message(system, roots))
+    return {role: path for role, path in found.items() if path is not None}
 
 
 def missing_message(system: str, roots: Sequence[str | Path]) -> str:

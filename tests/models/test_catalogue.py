@@ -166,3 +166,44 @@ def test_a_converted_file_plays_the_role_of_the_published_one(tmp_path):
     converted = published.with_suffix(".safetensors")
     converted.touch()
     assert catalogue.locate("kdtalker/KDTalker", [tmp_path]) == converted
+
+
+def lay_out(folder, names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not weights")
+    return folder
+
+
+def test_files_are_found_flat_and_in_the_originals_folders(tmp_path):
+    roles = {row.role for row in catalogue.needed_for("liveportrait")}
+    stems = {role.split("/")[1] for role in roles}
+    places = {stem: "retargeting" if "retargeting" in stem else "base" for stem in stems}
+    folders = {
+        "flat": ("{stem}.safetensors", ".safetensors"),
+        "inside": ("liveportrait/{stem}.safetensors", ".safetensors"),
+        "original": ("liveportrait/{place}_models/{stem}.pth", ".pth"),
+        "without_top": ("{place}_models/{stem}.pth", ".pth"),
+        "converted": ("liveportrait/{place}_models/{stem}.safetensors", ".safetensors"),
+    }
+    for name, (pattern, suffix) in folders.items():
+        names = [pattern.format(stem=s, place=p) for s, p in places.items()]
+        found = catalogue.files_of("liveportrait", [lay_out(tmp_path / name, names)])
+        assert set(found) == roles
+        assert {path.name for path in found.values()} == {stem + suffix for stem in stems}
+    both = catalogue.files_of("liveportrait", [tmp_path / "original", tmp_path / "flat"])
+    assert {path.suffix for path in both.values()} == {".safetensors"}
+
+
+def test_absent_files_are_named_with_their_place_and_link(tmp_path):
+    lay_out(tmp_path, ["motion_extractor.pth", "spade_generator.safetensors"])
+    with pytest.raises(PayloadError, match="3 files are missing for 'liveportrait'") as caught:
+        catalogue.files_of("liveportrait", [tmp_path])
+    lines = str(caught.value).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == [
+        "appearance_feature_extractor.safetensors",
+        "warping_module.safetensors",
+        "stitching_retargeting_module.safetensors",
+    ]
+    assert all("https://" in line and "belongs in" in line for line in lines[1:4])

@@ -17,24 +17,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ... import checkpoints
+from ... import catalogue, checkpoints
 from ...payloads import Motion, PayloadError, Portrait
 from ...portrait.paste import PasteBack
 from .keypoints import LivePortraitSource
 from .performance import DEFAULTS, Performance, corrected_keypoints, driving_keypoints
 from .source import crop_picture, cropped, find_source
 from .warping import WarpingSource
-from .weights import find_files
 
-NETWORKS = (
-    "appearance",
-    "motion",
-    "warping",
-    "generator",
-    "stitching",
-    "retarget_lip",
-    "retarget_eye",
-)
+FILES = {
+    "appearance": "appearance_feature_extractor",
+    "motion": "motion_extractor",
+    "warping": "warping_module",
+    "generator": "spade_generator",
+    "stitching": "stitching_retargeting_module",
+    "retarget_lip": "stitching_retargeting_module",
+    "retarget_eye": "stitching_retargeting_module",
+}
+"""Network → the published file it is in, without its suffix."""
+NETWORKS = tuple(FILES)
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
 FEATHER = 1 / 16  # of the crop's side, twice the published mask's
 
@@ -205,14 +206,24 @@ def load(
     compiled: bool = False,
     defaults: Performance = DEFAULTS,
 ) -> LivePortraitRenderer:
-    """The renderer with the published weights of a folder (`weights.find_files`).
+    """The renderer with the published weights, original `.pth` or the safetensors made of them.
+
+    Args:
+        device: where it computes.
+        folder: with the files, flat or in the original's folders; or several, as in the host.
+        operations: namespace the layers come from.
+        dtype, compiled, defaults: as for `LivePortraitRenderer`.
 
     Raises:
-        CheckpointError: a file is absent or cannot be used; the message says which one.
+        PayloadError: a file is absent or cannot be used; the message says which one.
     """
-    files = find_files(folder)
+    folders = folder if isinstance(folder, tuple) else () if folder is None else (folder,)
+    files = catalogue.files_of("liveportrait", folders)
     networks = {
-        name: checkpoints.load(f"liveportrait/{name}", files[name], operations) for name in NETWORKS
+        name: checkpoints.load(
+            f"liveportrait/{name}", files[f"liveportrait/{FILES[name]}"], operations
+        )
+        for name in NETWORKS
     }
     return LivePortraitRenderer(
         networks, device=device, dtype=dtype, compiled=compiled, defaults=defaults

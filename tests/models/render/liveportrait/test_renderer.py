@@ -7,7 +7,7 @@ from soliloquy.models.payloads import PayloadError
 from soliloquy.models.render.liveportrait.appearance import AppearanceExtractor
 from soliloquy.models.render.liveportrait.motion_extractor import MotionExtractor
 from soliloquy.models.render.liveportrait.performance import Performance
-from soliloquy.models.render.liveportrait.renderer import LivePortraitRenderer, load
+from soliloquy.models.render.liveportrait.renderer import FILES, LivePortraitRenderer, load
 from soliloquy.models.render.liveportrait.retargeting import EYE, LIP, STITCHING, Retargeting
 from soliloquy.models.render.liveportrait.warping import WarpingSource
 from torch import nn
@@ -155,6 +155,15 @@ def test_what_render_is_told_goes_before_the_defaults():
 def test_another_precision_is_refused():
     with pytest.raises(PayloadError, match="not in torch.float64"):
         renderer(torch.float64)
+
+
+def test_absent_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(PayloadError, match="5 files are missing for 'liveportrait'"):
+        load()
+    for stem in set(FILES.values()):
+        (tmp_path / f"{stem}.safetensors").write_bytes(b"not weights")
+    with pytest.raises(PayloadError, match=r"'appearance_feature_extractor\.safetensors'"):
+        load(folder=tmp_path)
 
 
 def test_the_table_of_systems_leads_here():
