@@ -1,0 +1,250 @@
+"""KSDiff as a motion model: one diffusion path for the face, one for the head.
+
+Stage 3. The networks of `ksdiff.py` work on windows of four seconds at 25 frames per second. Each
+window is told the last frames of the one before and goes on from there, so any length works; the
+first one goes on from the portrait as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoints
+from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeline, frames_for
+from ..sampling import Denoiser, OnStep, guided, sample_ddim, seeded_noise, trailing_timesteps
+from .edit import soft_limit
+from .kdtalker_motion import resample
+from .ksdiff import CHANNELS, PATHS, KSDiff, PathDenoiser, schedule
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "ksdiff_motion.safetensors"
+FPS = Fraction(25)
+WINDOW = 100  # frames, 4 s, as in training
+CONTEXT = 10  # frames of a window that exist already
+NEW = WINDOW - CONTEXT
+STEPS = 8
+LIMITS = (25.0, 35.0, 20.0)  # pitch, yaw, roll, degrees, approached softly
+SETTLE = 3.0  # frames in which what is left of a jump between windows fades
+
+
+@dataclass(kw_only=True, eq=False)
+class KSDiffMotionModel:
+    """KSDiff: space "arkit52", from the speech streams "expression", "pose" and "text"."""
+
+    network: KSDiff
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        speech: Speech,
+        portrait: Portrait | None = None,
+        keyframes: Keyframes | None = None,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> Motion:
+        """Motion for the whole speech.
+
+        Args:
+            speech: with the streams of KSDiff's speech encoder; "text" may be absent.
+            portrait: not used, motion is relative to any portrait.
+            keyframes: when to move most; a path without marks of its own is free.
+            steps: of diffusion, 8 by default.
+            guidance: how closely to follow the speech; 1 by default, more takes twice the time.
+            seed: the same seed gives the same motion.
+            on_step: called with (denoising steps done, in all).
+
+        Raises:
+            PayloadError: a stream is absent or another encoder's, or an option is impossible.
+        """
+        timeline = speech.timeline
+        streams = self._streams(speech)
+        marks = {path: strength_at(keyframes, path, timeline) for path in PATHS}
+        timesteps = trailing_timesteps(STEPS if steps is None else steps)
+        parts = len(self.network.configs)
+        clips = []
+        for index, name in enumerate(self.network.configs):
+            sampler = PathSampler(
+                network=self.network.path(name),
+                device=self.device,
+                speech=torch.cat([streams[path] for path in _halves(name)], dim=1),
+                text=streams.get("text"),
+                strength=torch.stack([marks[path] for path in _halves(name)], dim=1),
+                timesteps=timesteps,
+                guidance=1.0 if guidance is None else guidance,
+            )
+            clips.append(sampler.sample(_generator(seed, name), _part(on_step, index, parts)))
+        return _motion(torch.cat(clips, dim=1), timeline)
+
+    def _streams(self, speech: Speech) -> dict[str, Tensor]:
+        """The streams at 25 frames/s, checked: `[N, D]` each."""
+        timeline = speech.timeline
+        count = frames_for(timeline.num_samples, timeline.sample_rate, FPS)
+        first = next(iter(self.network.configs.values()))
+        wanted = {path: first.speech * len(self.network.configs) // len(PATHS) for path in PATHS}
+        if "text" in speech.streams:
+            wanted["text"] = first.text
+        streams = {}
+        for name, channels in wanted.items():
+            stream = speech.stream(name, needed_by="KSDiff")
+            if stream.shape[1] != channels:
+                raise PayloadError(
+                    f"The speech stream '{name}' has {stream.shape[1]} channels; KSDiff needs"
+                    f" {channels}. Encode the sound with the speech encoder 'ksdiff'."
+                )
+            streams[name] = resample(stream, timeline.fps, FPS, count)
+        return streams
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PathSampler:
+    """One path over a whole clip."""
+
+    network: PathDenoiser
+    device: torch.device
+    speech: Tensor  # [N, D]
+    text: Tensor | None  # [N, D]
+    strength: Tensor  # [N, K], below 0 where nobody said anything
+    timesteps: list[int]
+    guidance: float
+
+    def sample(self, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
+        """The coefficients in their units, `[N, C]` on the CPU."""
+        count, network = len(self.speech), self.network
+        windows = ceil(count / NEW)
+        rest = network.standardise(network.mean.new_zeros(network.config.channels))
+        clip = rest.expand(CONTEXT + windows * NEW, -1).clone()
+        for index in range(windows):
+            start = index * NEW  # in `clip`, which begins with frames of the portrait at rest
+            noise = seeded_noise((1, WINDOW, network.config.channels), generator).to(self.device)
+            old = clip[start : start + CONTEXT]
+            new = self._window(start - CONTEXT, old, noise, _part(on_step, index, windows))
+            clip[start + CONTEXT : start + WINDOW] = _joined(new, old)
+        return network.restore(clip[CONTEXT : CONTEXT + count]).float().cpu()
+
+    def _window(self, start: int, old: Tensor, noise: Tensor, on_step: OnStep | None) -> Tensor:
+        """A window from frame `start` on, standardised: `[WINDOW, C]`."""
+
+        def continue_old(noisy: Tensor, _: float) -> Tensor:
+            return torch.cat([old[None], noisy[:, CONTEXT:]], dim=1)
+
+        clean = sample_ddim(
+            guided(self._denoiser(start, True), self._denoiser(start, False), self.guidance),
+            noise,
+            schedule(),
+            steps=self.timesteps,
+            constrain=continue_old,
+            on_step=on_step,
+        )
+        return clean[0]
+
+    def _denoiser(self, start: int, heard: bool) -> Denoiser:
+        """The network with everything but the noise given."""
+        frames = torch.arange(start, start + WINDOW)
+        held = frames.clamp(0, len(self.speech) - 1)
+        strength = self.strength[held]
+        # A keyframe on the first or the last frame does not go on beyond the clip.
+        strength = torch.where((frames == held)[:, None], strength, strength.clamp(max=0))
+        options = {
+            "speech": self.speech[held],
+            "text": None if self.text is None else self.text[held],
+            "strength": strength,
+            "heard": torch.tensor(heard),
+            "known": frames < start + CONTEXT,
+        }
+        given = {
+            name: None if value is None else value[None].to(self.device)
+            for name, value in options.items()
+        }
+
+        def denoise(noisy: Tensor, timestep: int) -> Tensor:
+            return self.network(noisy, torch.tensor([timestep], device=self.device), **given)
+
+        return denoise
+
+
+def _joined(new: Tensor, old: Tensor) -> Tensor:
+    """The new frames of a window, moved so that they begin where the old ones end."""
+    ahead = torch.arange(1, NEW + 1, device=new.device)[:, None]
+    # The network's own idea of the last old frame says how far off it is at the border.
+    jump = old[-1] - new[CONTEXT - 1]
+    return new[CONTEXT:] + jump * torch.exp(-ahead / SETTLE)
+
+
+def strength_at(keyframes: Keyframes | None, path: str, timeline: Timeline) -> Tensor:
+    """The strength of a path's keyframes at 25 frames/s, `[N]`; −1 where nobody said anything.
+
+    Raises:
+        PayloadError: the keyframes belong to another clip.
+    """
+    count = frames_for(timeline.num_samples, timeline.sample_rate, FPS)
+    if keyframes is None or path not in keyframes.marks:
+        return torch.full((count,), -1.0)
+    if keyframes.timeline != timeline:
+        given, wanted = keyframes.timeline, timeline
+        raise PayloadError(
+            f"The keyframes are for {given.num_frames} frames at {float(given.fps):g} fps, the"
+            f" speech has {wanted.num_frames} at {float(wanted.fps):g} fps. Predict them from"
+            " this speech."
+        )
+    moments = timeline.frame_centres()[keyframes.marks[path]]
+    frames = (moments * float(FPS)).long().clamp(max=count - 1)
+    given_strength = keyframes.strength[path][keyframes.marks[path]]
+    return torch.zeros(count).scatter_reduce(0, frames, given_strength, "amax")
+
+
+def _motion(coefficients: Tensor, timeline: Timeline) -> Motion:
+    """Coefficients `[N, 59]` at 25 frames/s as a motion on the timeline."""
+    curves = resample(coefficients, FPS, timeline.fps, timeline.num_frames)
+    weights, pose = curves.split([CHANNELS[path] for path in PATHS], dim=1)
+    rotation = [soft_limit(pose[:, axis], limit) for axis, limit in enumerate(LIMITS)]
+    return Motion(
+        space="arkit52",
+        values=weights.clamp(0, 1),
+        rotation=torch.stack(rotation, dim=1),
+        translation=pose[:, 3:6].contiguous(),
+        scale=pose[:, 6].exp(),
+        timeline=timeline,
+    )
+
+
+def _halves(name: str) -> tuple[str, ...]:
+    """Which paths a network stands for."""
+    return PATHS if name == "both" else (name,)
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    """Random numbers of a path: the head's do not depend on the face's."""
+    return torch.Generator().manual_seed((seed + (name == "pose") * 0x9E3779B9) % 2**63)
+
+
+def _part(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
+    """`on_step` of part `index` of `count` equal parts."""
+    if on_step is None:
+        return None
+    return lambda done, total: on_step(index * total + done, count * total)
+
+
+def load(
+    device: str | torch.device = "cpu",
+    path: str | Path | None = None,
+    *,
+    operations: ModuleType | Any = nn,
+) -> KSDiffMotionModel:
+    """The bundled KSDiff, or one with the weights at `path`.
+
+    Raises:
+        CheckpointError: the file is absent or cannot be used.
+    """
+    network = checkpoints.load("ksdiff_motion", path or WEIGHTS, operations).to(device)
+    return KSDiffMotionModel(network=cast(KSDiff, network), device=torch.device(device))

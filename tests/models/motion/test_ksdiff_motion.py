@@ -1,0 +1,167 @@
+"""Motion of any length from KSDiff: no seams, the same for the same seed, led by keyframes."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from soliloquy.models.motion.ksdiff import KSDiff, PathConfig
+from soliloquy.models.motion.ksdiff_motion import CONTEXT, NEW, KSDiffMotionModel, strength_at
+from soliloquy.models.payloads import Keyframes, PayloadError, Speech, Timeline
+
+SMALL = PathConfig(speech=12, text=9, width=16, layers=2)
+
+
+@cache
+def model(dual=True):
+    """Random weights that say something."""
+    torch.manual_seed(0)
+    paths = {"expression": SMALL, "pose": replace(SMALL, channels=7, band=4)}
+    if not dual:
+        paths = {"both": replace(SMALL, channels=59, speech=24, keyframes=2)}
+    network = KSDiff(paths).eval().requires_grad_(False)
+    for name in paths:
+        path = network.path(name)
+        torch.nn.init.normal_(path.motion_out.weight, std=0.2)
+        path.mean.fill_(0.3)
+        path.deviation.fill_(0.2)
+    return KSDiffMotionModel(network=network)
+
+
+def speech(seconds=2.0, fps=25, seed=3, **changes):
+    timeline = Timeline.for_sound(max(int(seconds * 16000), 1), 16000, fps)
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(1, 33, 600, generator=random)  # as fast as speech at every frame rate
+    rows = (timeline.frame_centres() * 20).long().clamp(max=599)
+    expression, pose, text = coarse[0, :, rows].T.contiguous().split([12, 12, 9], dim=1)
+    streams = {"expression": expression, "pose": pose, "text": text}
+    streams = {k: v.contiguous() for k, v in {**streams, **changes}.items() if v is not None}
+    return Speech(streams=streams, timeline=timeline)
+
+
+def keyframes(heard, **frames):
+    marks = {p: torch.zeros(heard.timeline.num_frames, dtype=torch.bool) for p in frames}
+    for path, chosen in frames.items():
+        marks[path][chosen] = True
+    strength = {path: 1.5 * given.float() for path, given in marks.items()}
+    return Keyframes(marks=marks, strength=strength, timeline=heard.timeline)
+
+
+def difference(a, b):
+    return float((a.values - b.values).abs().max() + (a.rotation - b.rotation).abs().max())
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.1, 1.0, 3.7, 9.0])
+@pytest.mark.parametrize("fps", [12, 25, "30000/1001"])
+def test_every_length_and_rate_has_one_row_per_frame(seconds, fps):
+    heard = speech(seconds, fps)
+    motion = model().sample(heard, steps=2)
+    assert motion.values.shape == (heard.timeline.num_frames, 52)
+    assert (motion.values.min() >= 0, motion.values.max() <= 1) == (True, True)
+    assert motion.rotation.abs().max() < 35
+
+
+def test_the_same_seed_gives_the_same_motion_and_another_seed_another():
+    heard = speech(5.0)
+    first, second = (model().sample(heard, steps=3, seed=7) for _ in range(2))
+    assert difference(first, second) == 0
+    assert difference(first, model().sample(heard, steps=3, seed=8)) > 0.05
+
+
+def test_a_longer_sound_begins_alike():
+    long, short = speech(9.0), speech(4.5)
+    a, b = (model().sample(heard, steps=3) for heard in (long, short))
+    assert (a.values[:NEW] - b.values[:NEW]).abs().max() < 1e-5
+
+
+def test_windows_join_without_a_jump():
+    motion = model().sample(speech(30.0), steps=4)
+    for curve in (motion.values, motion.rotation):
+        step = curve.diff(dim=0).norm(dim=1)
+        borders = torch.arange(NEW, len(curve), NEW) - 1
+        assert step[borders].median() <= step.quantile(0.95)
+        assert step[borders].max() <= step.max()
+
+
+def test_the_motion_begins_near_the_portrait_at_rest():
+    motion = model().sample(speech(3.0), steps=4)
+    assert motion.rotation[0].norm() < motion.rotation.norm(dim=1).max()
+
+
+@pytest.mark.parametrize("name", ["expression", "pose", "text"])
+def test_every_stream_is_heard(name):
+    heard = speech()
+    other = speech(**{name: heard.streams[name] + 2})
+    assert difference(model().sample(heard, steps=2), model().sample(other, steps=2)) > 1e-3
+
+
+def test_the_text_may_be_absent():
+    assert difference(model().sample(speech(), steps=2), model().sample(speech(text=None), steps=2))
+
+
+def test_keyframes_of_a_path_move_that_path_alone():
+    heard = speech(4.0)
+    free = model().sample(heard, steps=3)
+    told = model().sample(heard, None, keyframes(heard, pose=[30, 60]), steps=3)
+    assert torch.equal(free.values, told.values)
+    assert (free.rotation - told.rotation).abs().max() > 1e-3
+    moved = model().sample(heard, None, keyframes(heard, pose=[40, 60]), steps=3)
+    assert (told.rotation - moved.rotation).abs().max() > 1e-3
+
+
+def test_keyframes_are_found_again_at_25_frames_per_second():
+    heard = speech(4.0, fps=60)
+    strength = strength_at(keyframes(heard, pose=[0, 60, 61, 239]), "pose", heard.timeline)
+    assert strength.nonzero().flatten().tolist() == [0, 25, 99]
+    assert strength.max() == 1.5
+    assert (strength_at(None, "pose", heard.timeline) == -1).all()
+    assert (strength_at(keyframes(heard, pose=[3]), "expression", heard.timeline) == -1).all()
+
+
+def test_one_network_can_do_both():
+    heard = speech(4.0)
+    motion = model(dual=False).sample(heard, steps=2)
+    assert motion.values.shape == (100, 52)
+    told = keyframes(heard, pose=[50], expression=[30])
+    assert difference(motion, model(dual=False).sample(heard, None, told, steps=2)) > 1e-3
+
+
+def test_guidance_changes_what_is_said():
+    heard = speech()
+    plain, strong = (model().sample(heard, steps=2, guidance=g) for g in (1, 3))
+    assert difference(plain, strong) > 1e-3
+    assert difference(plain, model().sample(heard, steps=2)) == 0
+
+
+def test_progress_counts_up_to_the_end_and_can_stop():
+    seen = []
+    model().sample(speech(9.0), steps=3, on_step=lambda *step: seen.append(step))
+    assert seen == [(i + 1, 18) for i in range(18)]
+
+    def stop(done, total):
+        if done == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model().sample(speech(9.0), steps=3, on_step=stop)
+
+
+def test_wrong_speech_keyframes_and_steps_are_explained():
+    with pytest.raises(PayloadError, match=r"'pose' has 5 channels; KSDiff needs 12"):
+        model().sample(speech(pose=torch.zeros(50, 5)))
+    with pytest.raises(PayloadError, match="KSDiff needs the speech stream 'expression'"):
+        model().sample(speech(expression=None))
+    with pytest.raises(PayloadError, match=r"for 100 frames .* has 50"):
+        model().sample(speech(), None, keyframes(speech(4.0), pose=[3]))
+    with pytest.raises(PayloadError, match="0 sampling steps"):
+        model().sample(speech(), steps=0)
+
+
+def test_speech_and_keyframes_stay_as_they_are():
+    heard = speech(1.0)
+    marks = keyframes(heard, expression=[0, 24])
+    before = {name: value.clone() for name, value in heard.streams.items()}
+    model().sample(heard, None, marks, steps=2)
+    assert all(torch.equal(value, before[name]) for name, value in heard.streams.items())
+    assert marks.marks["expression"].sum() == 2
+    assert CONTEXT + NEW == 100
