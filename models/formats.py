@@ -20,6 +20,7 @@ from .layouts import (
     liveportrait,
     moditalker,
     starter,
+    wav2vec2,
 )
 from .layouts.format import Format, resolve
 from .payloads import PayloadError
@@ -68,6 +69,7 @@ class System:
 
 FORMATS: tuple[Format, ...] = (
     *starter.FORMATS,
+    *wav2vec2.FORMATS,
     *kdtalker.FORMATS,
     *liveportrait.FORMATS,
     *ksdiff.FORMATS,
