@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import logging
 
-from . import host, inspect, motion, motion_files, options, portrait, render, speech, tracking
+from . import (
+    host,
+    inspect,
+    motion,
+    motion_files,
+    noise,
+    options,
+    portrait,
+    render,
+    speech,
+    tracking,
+)
 
 NODES = (
     portrait.PreparePortrait,
@@ -16,6 +27,7 @@ NODES = (
     motion_files.SaveMotion,
     motion_files.LoadMotion,
     inspect.PreviewMotion,
+    noise.LandmarkGuidedNoise,
     render.LoadRenderer,
     render.RenderPortrait,
     render.RenderVideo,

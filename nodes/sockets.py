@@ -5,6 +5,7 @@ from .host import io
 Portrait = io.Custom("SOLILOQUY_PORTRAIT")  # payloads.Portrait
 Speech = io.Custom("SOLILOQUY_SPEECH")  # payloads.Speech
 Motion = io.Custom("SOLILOQUY_MOTION")  # payloads.Motion
+GuidedNoise = io.Custom("SOLILOQUY_GUIDED_NOISE")  # payloads.GuidedNoise
 
 SpeechEncoder = io.Custom("SOLILOQUY_SPEECH_ENCODER")  # host.Managed with encode()
 MotionModel = io.Custom("SOLILOQUY_MOTION_MODEL")  # host.Managed with sample()
