@@ -201,7 +201,8 @@ SCHEMAS = [node.GET_SCHEMA() for node in NODES]
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.node_id)
 def test_schemas_follow_the_house_rules(schema):
     assert re.fullmatch(r"Soliloquy[A-Z][A-Za-z]+", schema.node_id)
-    assert re.fullmatch(r"Soliloquy/(portrait|speech|keyframes|motion|noise|render|inspect)", schema.category)
+    stages = "portrait|speech|keyframes|motion|noise|render|inspect"
+    assert re.fullmatch(rf"Soliloquy/({stages})", schema.category)
     assert schema.display_name
     assert schema.description.endswith(".")
     for entry in [*schema.inputs, *schema.outputs]:
