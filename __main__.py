@@ -36,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line().parse_args(arguments)
     try:
         options.run(options)
-    except KeyboardInterrupt:
-        print("\nInterrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        left = str(interrupt) or "Nothing was written."
+        print(f"\nInterrupted. {left}", file=sys.stderr)
         return 130
     except Exception as error:
         from .models.payloads import PayloadError
@@ -50,11 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, on one line."""
+    """What went wrong, on one line; a list of files keeps its lines."""
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{where}."
-    return " ".join(str(error).split())
+    return "\n".join(line.rstrip() for line in str(error).splitlines() if line.strip())
 
 
 def command_line() -> argparse.ArgumentParser:

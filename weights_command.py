@@ -190,8 +190,11 @@ def fetch(weight: Weight, folder: Path) -> str:
     expected = _stated(hub, weight, url, headers) if weight.repository else weight
     part = target.with_name(f".{target.name}.{expected.sha256[:8]}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    _download(hub, expected, url, headers, part)
-    verdict = catalogue.verify(part, expected)
+    try:
+        _download(hub, expected, url, headers, part)
+        verdict = catalogue.verify(part, expected)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_left(part, weight)) from None
     if verdict.bad:
         part.unlink()
         refuse(
@@ -201,6 +204,17 @@ def fetch(weight: Weight, folder: Path) -> str:
     os.replace(part, target)
     checked = "verified" if verdict.state == "ok" else "no hash to compare with is published"
     return f"written, {checked}: {target}"
+
+
+def _left(part: Path, weight: Weight) -> str:
+    """What an interruption has left of a download; an empty file is removed."""
+    received = part.stat().st_size if part.exists() else 0
+    if not received:
+        part.unlink(missing_ok=True)
+        return f"Of {weight.file} nothing has arrived yet."
+    return (
+        f"{received:,} bytes of {weight.file} stay in '{part}'; run the command again to continue."
+    )
 
 
 def _hub() -> Any:

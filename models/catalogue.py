@@ -103,7 +103,7 @@ def files_of(system: str, roots: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def missing_message(system: str, roots: Sequence[str | Path]) -> str:
-    """Which file belongs in which folder, with its link, one line each; empty when all are there.
+    """Which files belong in which folder, with their links, in lines; empty when all are there.
 
     Args:
         system: "liveportrait", "kdtalker", …
@@ -114,14 +114,17 @@ def missing_message(system: str, roots: Sequence[str | Path]) -> str:
         return ""
     base = Path(roots[0]) if roots else Path("models")
     lines = [
-        f"{row.file} ({row.size_text}, {row.licence_text}) belongs in"
-        f" '{(base / row.folder).as_posix()}': {row.url}"
-        for row in absent
+        f"{'1 file is' if len(absent) == 1 else f'{len(absent)} files are'} missing for '{system}'."
     ]
+    for folder in dict.fromkeys(row.folder for row in absent):
+        rows = [row for row in absent if row.folder == folder]
+        belong = "This belongs" if len(rows) == 1 else "These belong"
+        lines.append(f"{belong} in '{(base / folder).as_posix()}':")
+        for row in rows:
+            lines += [f"  {row.file} ({row.size_text}, {row.licence_text})", f"    {row.url}"]
     if not any(row.by_hand for row in absent):
         lines.append(f"Or, on the command line: {FETCH} {system}")
-    count = "1 file is" if len(absent) == 1 else f"{len(absent)} files are"
-    return "\n".join([f"{count} missing for '{system}'.", *lines])
+    return "\n".join(lines)
 
 
 def verify(path: str | Path, weight: Weight | None = None) -> Verdict:

@@ -155,6 +155,29 @@ class TestFetch:
         assert hub.requests[-1][2] == f"bytes={received}-"
         assert files(tmp_path) == ["toys/toy.safetensors"]
 
+    def test_an_interruption_keeps_what_arrived_and_says_so(
+        self, run, hub, rows, tmp_path, monkeypatch
+    ):
+        from huggingface_hub import file_download
+
+        def interrupted(content):
+            def get(url, file, **_):
+                file.write(content)
+                raise KeyboardInterrupt
+
+            return get
+
+        monkeypatch.setattr(file_download, "http_get", interrupted(b""))
+        code, _, error = run("fetch toy --folder .")
+        assert (code, files(tmp_path)) == (130, [])
+        assert "Of toy.safetensors nothing has arrived yet." in error
+        monkeypatch.setattr(file_download, "http_get", interrupted(CONTENT[:1234]))
+        code, _, error = run("fetch toy --folder .")
+        (part,) = files(tmp_path)
+        assert code == 130
+        assert f"1,234 bytes of toy.safetensors stay in '{part}'" in error
+        assert "run the command again to continue" in error
+
     def test_a_wrong_hash_is_thrown_away_and_what_was_there_stays(self, run, hub, rows, tmp_path):
         hub.files["toy.safetensors"] = CONTENT[::-1]
         (tmp_path / "toys").mkdir()
