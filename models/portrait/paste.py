@@ -49,10 +49,17 @@ class PasteBack:
             weight = weight * portrait.mask[self.top : bottom, self.left : right]
         self.weight = weight[..., None].to(device)
 
-    def __call__(self, frames: Tensor) -> Tensor:
+    def __call__(
+        self, frames: Tensor, *, ground: Tensor | None = None, shown: Tensor | None = None
+    ) -> Tensor:
         """Frames `[b, S, S, 3]`, uint8 or float in 0 … 1 → pictures `[b, H, W, 3]` of that type.
 
         S may differ from the portrait's crop size; the frames then cover the same square.
+
+        Args:
+            frames: what to paste.
+            ground: `[b, H, W, 3]` of the frames' type, pasted into instead of the portrait.
+            shown: `[b, S, S]` in 0 … 1, how much of each pixel of the frames is pasted.
 
         Raises:
             PayloadError: frames of another shape.
@@ -61,19 +68,23 @@ class PasteBack:
             shape = " × ".join(map(str, frames.shape))
             raise PayloadError(f"Square colour frames [b, S, S, 3] are needed, not {shape}.")
         whole = frames.dtype == torch.uint8
-        ground = self.image if whole else self.image.float() / 255
-        result = ground.expand(len(frames), *ground.shape).clone()
+        if ground is None:
+            ground = self.image if whole else self.image.float() / 255
+        result = ground.to(self.image.device).expand(len(frames), *self.image.shape).clone()
         rows = slice(self.top, self.top + self.size[0])
         columns = slice(self.left, self.left + self.size[1])
         below = result[:, rows, columns].float() / (255 if whole else 1)
-        blended = torch.lerp(below, self._laid_out(frames), self.weight)
+        weight = self.weight
+        if shown is not None:
+            weight = weight * self._laid_out(shown[..., None].float())
+        blended = torch.lerp(below, self._laid_out(frames), weight)
         if whole:
             blended = (blended * 255).round().to(torch.uint8)
         result[:, rows, columns] = blended
         return result.to(frames.dtype)
 
     def _laid_out(self, frames: Tensor) -> Tensor:
-        """The frames where they belong in the covered part, `[b, h, w, 3]` in 0 … 1."""
+        """Frames `[b, S, S, C]` where they belong in the covered part, `[b, h, w, C]` in 0 … 1."""
         pixels = frames.to(self.image.device).movedim(-1, 1).float()
         if frames.dtype == torch.uint8:
             pixels = pixels / 255

@@ -116,3 +116,19 @@ def test_frames_that_are_not_square_pictures_are_refused(shape):
 def test_absurd_feathers_are_refused():
     with pytest.raises(PayloadError, match=r"0 to 0\.5"):
         paste_back(torch.zeros(1, 8, 8, 3), portrait(), feather=0.7)
+
+
+def test_moving_pictures_may_lie_below_and_part_of_a_frame_may_stay_out():
+    made = portrait()
+    ground = torch.stack([made.image, made.image.flip(0)])
+    white = torch.full((2, 64, 64, 3), 255, dtype=torch.uint8)
+    left = torch.zeros(2, 64, 64)
+    left[:, :, :32] = 1
+    paste = PasteBack(made)
+    nothing = paste(white, ground=ground, shown=torch.zeros(2, 64, 64))
+    assert torch.equal(nothing, ground)
+    half = paste(white, ground=ground, shown=left)
+    x, y = made.landmarks[30, :2].round().long().tolist()
+    assert (half[:, y, x - 40] == 255).all()
+    assert torch.equal(half[:, y, x + 40], ground[:, y, x + 40])
+    assert torch.equal(paste(white, shown=torch.ones(2, 64, 64)), paste(white))
