@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..models import formats
 from ..models.motion.edit import edit_motion
-from ..models.payloads import Motion, PayloadError, Portrait, Speech
+from ..models.payloads import Keyframes, Motion, PayloadError, Portrait, Speech
 from . import sockets
 from .host import (
     SEED_MAX,
@@ -115,6 +115,12 @@ class SampleMotion(io.ComfyNode):
                     tooltip="The face that will move. Models that adapt to a face need it; the"
                     " starter does not.",
                 ),
+                sockets.Keyframes.Input(
+                    "keyframes",
+                    optional=True,
+                    tooltip="When face and head shall move most, from Predict Keyframes or Edit"
+                    " Keyframes. KSDiff follows them; other models ignore them.",
+                ),
             ],
             outputs=[
                 sockets.Motion.Output(
@@ -134,11 +140,13 @@ class SampleMotion(io.ComfyNode):
         steps: int,
         guidance: float,
         portrait: Portrait | None = None,
+        keyframes: Keyframes | None = None,
     ) -> io.NodeOutput:
         """Sample on the compute device."""
         motion = motion_model.ready().sample(
             speech,
             portrait,
+            keyframes,
             steps=steps or None,
             guidance=guidance or None,
             seed=seed,

@@ -4,6 +4,7 @@ from .host import io
 
 Portrait = io.Custom("SOLILOQUY_PORTRAIT")  # payloads.Portrait
 Speech = io.Custom("SOLILOQUY_SPEECH")  # payloads.Speech
+Keyframes = io.Custom("SOLILOQUY_KEYFRAMES")  # payloads.Keyframes
 Motion = io.Custom("SOLILOQUY_MOTION")  # payloads.Motion
 GuidedNoise = io.Custom("SOLILOQUY_GUIDED_NOISE")  # payloads.GuidedNoise
 

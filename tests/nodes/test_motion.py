@@ -63,7 +63,7 @@ class Model:
         self.asked = None
 
     def sample(self, speech, portrait=None, keyframes=None, **options):
-        self.asked = options
+        self.asked, self.keyframes = options, keyframes
         options["on_step"](1, 2)
         options["on_step"](2, 2)
         return talking(speech.timeline.num_frames)
@@ -74,6 +74,16 @@ def sample(model, seed=0, steps=0, guidance=0.0):
     speech = Speech(streams={"energy": torch.zeros(25, 1)}, timeline=timeline)
     with torch.inference_mode():
         return nodes.SampleMotion.execute(host.Managed(model), speech, seed, steps, guidance)
+
+
+def test_keyframes_reach_the_model():
+    model, keyframes = Model(), object()
+    timeline = Timeline.for_sound(16000, 16000, 25)
+    speech = Speech(streams={"energy": torch.zeros(25, 1)}, timeline=timeline)
+    for given in (keyframes, None):
+        managed = host.Managed(model)
+        nodes.SampleMotion.execute(managed, speech, 0, 0, 0.0, keyframes=given)
+        assert model.keyframes is given
 
 
 def test_zero_means_what_the_model_was_published_with():
