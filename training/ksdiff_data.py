@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..models.motion.arkit import ARKIT52, INDEX
+from ..models.motion.gaze import hold_gaze
 from ..models.motion.gestures import gestures
 from ..models.payloads import Speech, Timeline
 from ..models.speech import starter
@@ -123,6 +124,7 @@ def moves(sound: Tensor, lips: Tensor, source: random.Random) -> Tensor:
         around = gestures(speech, source.randrange(2**31))
         weights = around.weights.clone()
         weights[:, LIPS] += lips
+        weights = hold_gaze(weights, -around.rotation)  # the paths do not know of each other
         pose = [around.rotation, around.translation, around.scale.log()[:, None]]
         drawn.append(torch.cat([weights.clamp(0, 1), *pose], -1))
     return torch.stack(drawn)
