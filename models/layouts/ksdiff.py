@@ -38,9 +38,27 @@ FORMATS: tuple[Format, ...] = (
         ),
     ),
     Format(
+        name="ksdiff_speech",
+        title="Soliloquy KSDiff speech encoder",
+        build="speech.dual_path:build",
+        markers=("adapter.weight", "convolutions.join.weight"),
+    ),
+    Format(
+        name="ksdiff_keyframes",
+        title="Soliloquy KSDiff keyframe predictors",
+        build="keyframes.predictor:build",
+        markers=("paths.expression.previous.weight", "paths.pose.previous.weight"),
+    ),
+    Format(
         name="ksdiff_motion",
         title="Soliloquy KSDiff motion",
         build="motion.ksdiff:build",
         markers=("paths.pose.motion_in.weight",),
+    ),
+    Format(
+        name="ksdiff_motion/both",
+        title="Soliloquy KSDiff motion of one path",
+        build="motion.ksdiff:build",
+        markers=("paths.both.motion_in.weight",),
     ),
 )

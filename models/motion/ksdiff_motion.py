@@ -21,6 +21,7 @@ from .. import checkpoints
 from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeline, frames_for
 from ..sampling import Denoiser, OnStep, guided, sample_ddim, seeded_noise, trailing_timesteps
 from .edit import soft_limit
+from .gaze import hold_gaze
 from .kdtalker_motion import resample
 from .ksdiff import CHANNELS, PATHS, KSDiff, PathDenoiser, schedule
 
@@ -207,11 +208,13 @@ def _motion(coefficients: Tensor, timeline: Timeline) -> Motion:
     """Coefficients `[N, 59]` at 25 frames/s as a motion on the timeline."""
     curves = resample(coefficients, FPS, timeline.fps, timeline.num_frames)
     weights, pose = curves.split([CHANNELS[path] for path in PATHS], dim=1)
-    rotation = [soft_limit(pose[:, axis], limit) for axis, limit in enumerate(LIMITS)]
+    limited = [soft_limit(pose[:, axis], limit) for axis, limit in enumerate(LIMITS)]
+    rotation = torch.stack(limited, dim=1)
     return Motion(
         space="arkit52",
-        values=weights.clamp(0, 1),
-        rotation=torch.stack(rotation, dim=1),
+        # The face path is trained on eyes that know nothing of the head.
+        values=hold_gaze(weights.clamp(0, 1), rotation),
+        rotation=rotation,
         translation=pose[:, 3:6].contiguous(),
         scale=pose[:, 6].exp(),
         timeline=timeline,

@@ -135,6 +135,13 @@ def test_a_saved_network_comes_back(tmp_path):
     assert torch.allclose(loaded.path("pose")(**given), network.path("pose")(**given), atol=2e-2)
 
 
+def test_a_saved_network_of_one_path_comes_back(tmp_path):
+    network = KSDiff({"both": replace(SMALL, channels=59, keyframes=2)})
+    file = tmp_path / "ksdiff.safetensors"
+    checkpoints.save(network, file, network.config())
+    assert checkpoints.load("ksdiff_motion/both", file).configs == network.configs
+
+
 def test_a_file_that_does_not_describe_its_paths_is_refused(tmp_path):
     network = KSDiff({"expression": SMALL, "pose": SMALL})
     file = tmp_path / "ksdiff.safetensors"
