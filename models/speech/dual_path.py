@@ -2,7 +2,7 @@
 
 Stage 1. After Lyu, Zhao & Wang, "KSDiff: Keyframe-Augmented Speech-Aware Dual-Path Diffusion for
 Facial Animation" (2025), figure 1b, as far as it is published; sizes, windows and how the text
-enters are ours. `ksdiff_encoder.py` listens with it.
+enters are ours. `ksdiff.py` listens with it.
 
 Expression follows what is fast in speech, the head what is slow. So the features of a frozen
 encoder, widened by dilated convolutions, are pooled over long and mid windows for the head, and,
