@@ -30,8 +30,16 @@ def starter() -> Recipe:
     return StarterRecipe()
 
 
+def atom() -> Recipe:
+    """MoDiTalker's motion, small: speech → landmarks, window by window."""
+    from .atom import AToMRecipe
+
+    return AToMRecipe()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "starter": starter,
+    "atom": atom,
 }
 
 Config = TypeVar("Config")

@@ -59,6 +59,13 @@ _ATOM = Format(
     ),
 )
 
+_ATOM_SMALL = Format(
+    name="moditalker_motion",
+    title="Soliloquy AToM",
+    build="motion.atom_small:build",
+    markers=("noisy_in.0.weight", "clean_out.0.weight", "null_speech", "deviation"),
+)
+
 _MTOV = (
     Format(
         name="moditalker/autoencoder",
@@ -120,4 +127,4 @@ _MTOV = (
     ),
 )
 
-FORMATS: tuple[Format, ...] = (_ATOM, *_MTOV)
+FORMATS: tuple[Format, ...] = (_ATOM, _ATOM_SMALL, *_MTOV)
