@@ -1,8 +1,7 @@
 """Keyframe establishment learning (KEL) of KSDiff: which frames of a speech matter, in order.
 
 Stage 2. After Lyu, Zhao & Wang, "KSDiff" (2025), figure 1a: one autoregressive transformer for each
-path says frame by frame whether it is a keyframe. Sizes are ours. `keyframe_model.py` predicts with
-it.
+path says frame by frame whether it is a keyframe. Sizes are ours. `ksdiff.py` predicts with it.
 
 The whole speech is known, so only the marks are causal: convolutions look at the speech to both
 sides once, and a few layers of attention over the latest frames decide from it and the marks so
@@ -106,10 +105,15 @@ class KeyframePredictor(nn.Module):
     forward: speech (B, T, D), previous (B, T) of 0, 1, 2 = begin, text (B, T, D) -> logits (B, T)
     """
 
+    threshold: Tensor  # [] logit above which a frame is a keyframe, calibrated after training
+    rate: Tensor  # [] keyframes/s of the data, which the threshold gives on average
+
     def __init__(self, config: PredictorConfig, operations: ModuleType | Any = nn) -> None:
         super().__init__()
         self.config = config
         width = config.width
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("rate", torch.full((), 2.0))
         self.speech = operations.Linear(config.speech, width)
         self.text = operations.Linear(config.speech, width)
         self.context = nn.ModuleList(
