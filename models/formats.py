@@ -31,13 +31,14 @@ class System:
     """One choice for one stage, as loaders and the command line offer it."""
 
     name: str
-    stage: str  # "speech", "motion" or "render"
+    stage: str  # "speech", "keyframes", "motion" or "render"
     title: str
     loader: (
         str  # "module:function" of (device, **paths) -> an object that fulfils the stage's contract
     )
     licence: str = "Apache-2.0"
-    speech: str = ""  # motion models: the speech encoder that feeds them
+    speech: str = ""  # keyframe and motion models: the speech encoder that feeds them
+    keyframes: str = ""  # motion models: the keyframe model that leads them, if any
     files: tuple[tuple[str, str], ...] = ()  # (option of the loader, role in the catalogue)
     folder: str = ""  # option of the loader that takes all directories with weights
     half: bool = False  # whether the loader has the option `dtype`
@@ -92,6 +93,12 @@ SYSTEMS: tuple[System, ...] = (
         loader="speech.wav2lip:load",
         licence="non-commercial (Wav2Lip)",
         files=(("path", "kdtalker/wav2lip"),),
+    ),
+    System(
+        name="energy_peaks",
+        stage="keyframes",
+        title="Energy peaks (needs no weights)",
+        loader="keyframes.energy_peaks:load",
     ),
     System(
         name="starter",

@@ -1,6 +1,6 @@
 """The stages called in order: the command line, tests and benchmarks share it.
 
-    sound file → Speech → Motion → frames → video file
+    sound file → Speech → Keyframes → Motion → frames → video file
 
 `speak` does all of it; `perform` stops at the motion, `film` starts from there.
 """
@@ -22,9 +22,10 @@ from .speech.audio import MODEL_RATE, Sound, read_sound
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total), called often
 
-READING, ENCODING, SAMPLING, RENDERING = (
+READING, ENCODING, PREDICTING, SAMPLING, RENDERING = (
     "Reading the sound",
     "Encoding the speech",
+    "Predicting the keyframes",
     "Sampling the motion",
     "Rendering the frames",
 )
@@ -85,7 +86,7 @@ def perform(
     portrait: Portrait | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Sound, Motion]:
-    """A sound becomes motion: read, encode, sample.
+    """A sound becomes motion: read, encode, predict keyframes where the model has some, sample.
 
     Raises:
         PayloadError: the sound, the frame rate, the system or the device cannot be used.
@@ -100,8 +101,12 @@ def perform(
     encoder = listener.load(device=device, **listener.find_weights(settings.models))
     speech = encoder.encode(waveform, MODEL_RATE, timeline, on_step=report(ENCODING))
     del waveform, encoder  # the longest and the largest thing here, of no more use
+    keyframes = None
+    if system.keyframes:
+        leader = formats.find_system("keyframes", system.keyframes).load(device=device)
+        keyframes = leader.predict(speech, settings.seed, on_step=report(PREDICTING))
     model = system.load(device=device, **weights)
-    motion = model.sample(speech, portrait, seed=settings.seed, on_step=report(SAMPLING))
+    motion = model.sample(speech, portrait, keyframes, seed=settings.seed, on_step=report(SAMPLING))
     if heard.damaged:
         note = f"{heard.damaged} damaged pieces of '{heard.path.name}' were left out."
         motion = replace(motion, notes=(*motion.notes, note))

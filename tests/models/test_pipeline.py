@@ -6,7 +6,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from soliloquy.models import pipeline
+from soliloquy.models import formats, pipeline
+from soliloquy.models.formats import System
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.payloads import PayloadError, Portrait
 from soliloquy.models.pipeline import Settings, choose_device, film, perform, speak
@@ -84,6 +85,39 @@ def test_lips_follow_the_voice_and_rest_in_silence(voice, tmp_path):
     jaw = motion.values[:, INDEX["jawOpen"]]
     assert jaw[:37].amax() > 0.15
     assert jaw[52:].amax() < 0.03  # half a second after the voice broke off
+
+
+def test_a_motion_model_that_has_keyframes_is_led_by_them(voice, monkeypatch):
+    led = {}
+
+    class Leader:
+        def predict(self, speech, seed, *, on_step):
+            on_step(1, 1)
+            return ("keyframes", speech.timeline.num_frames, seed)
+
+    class Model:
+        def sample(self, speech, portrait, keyframes, *, seed, on_step):
+            led["by"] = keyframes
+            return "motion"
+
+    def load(self, **options):
+        return {"keyframes": Leader, "motion": Model}[self.stage]()
+
+    rows = (
+        System(name="new", stage="keyframes", title="", loader=""),
+        System(name="new", stage="motion", title="", loader="", speech="starter", keyframes="new"),
+    )
+    loads = System.load
+    monkeypatch.setattr(formats, "SYSTEMS", (*formats.SYSTEMS, *rows))
+    monkeypatch.setattr(
+        System, "load", lambda row, **o: load(row) if row in rows else loads(row, **o)
+    )
+    seen = []
+    settings = Settings(motion="new", device="cpu", seed=5)
+    performed = perform(voice, settings, on_progress=lambda stage, *_: seen.append(stage))
+    assert performed[1] == "motion"
+    assert led["by"] == ("keyframes", 38, 5)
+    assert "Predicting the keyframes" in seen
 
 
 def test_neither_picture_nor_sound_is_changed(portrait, voice, tmp_path):
