@@ -2,12 +2,15 @@
 
 import numpy as np
 import torch
-from soliloquy.models.motion.arkit import ARKIT52
+from soliloquy.models.motion.arkit import ARKIT52, INDEX
 from soliloquy.training.bridge import (
     MOUTH_KEYPOINTS,
     TO_KEYPOINTS,
     UPPER_WEIGHTS,
+    Clip,
     allowed,
+    fit,
+    fit_without_pulses,
     pairs,
     read_clips,
     save,
@@ -39,6 +42,25 @@ def test_a_linear_relation_is_found_and_reported(tmp_path):
     assert mouth[UPPER_WEIGHTS].abs().max() == 0
     rows = table(clips).splitlines()
     assert [row.split("|")[1].strip() for row in rows] == ["clip", "---", "c0", "c1", "c2", "mean"]
+
+
+def test_a_leader_that_acts_alone_takes_the_movement_of_its_followers(tmp_path):
+    write_pairs(tmp_path / "pairs.npz")
+    clips = []
+    for clip in read_clips(tmp_path / "pairs.npz"):
+        weights, offsets = clip.weights.clone(), clip.offsets.clone()
+        blink, down = INDEX["eyeBlinkLeft"], INDEX["eyeLookDownLeft"]
+        weights[:, INDEX["eyeBlinkRight"]] = weights[:, down] = weights[:, blink]
+        offsets[:, 3 * 11 + 1] = 0.03 * weights[:, blink]
+        clips.append(Clip(clip.name, weights, offsets))
+    blinking = torch.zeros(52).double()
+    blinking[[INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]] = 1
+    closed = [(blinking @ way(clips)[0])[3 * 11 + 1] for way in (fit_without_pulses, fit)]
+    assert closed[0] < 0.021  # of 0.03; the rest is the gaze's
+    assert closed[1] > 0.023
+    (there, back), (_, unled) = fit(clips), fit_without_pulses(clips)
+    kept = [(blinking @ there @ matrix)[INDEX["eyeBlinkLeft"]] for matrix in (unled, back)]
+    assert kept[1] > kept[0]
 
 
 def test_both_directions_are_written_as_float32(tmp_path):
