@@ -155,6 +155,15 @@ class LivePortraitOptions(io.ComfyNode):
                         "crop", options=list(CROPS), default="face", tooltip=_CROP_TOOLTIP
                     )
                 ),
+                advanced(
+                    io.Boolean.Input(
+                        "compiled",
+                        default=False,
+                        tooltip="Compiles the two large networks with torch.compile. The first"
+                        " frames wait for a minute or more, all others come sooner. Needs a"
+                        " compiler: Triton on a GPU.",
+                    )
+                ),
             ],
             outputs=[
                 sockets.Renderer.Output(
@@ -173,16 +182,18 @@ class LivePortraitOptions(io.ComfyNode):
         *,
         eye_opening: float,
         lip_opening: float,
+        compiled: bool = False,
         **settings: str | float | bool,
     ) -> io.NodeOutput:
-        """The settings are the fields of `Performance`; the networks are shared."""
+        """The other settings are the fields of `Performance`; the networks are shared."""
         system = renderer.system
         if not isinstance(system, LivePortraitRenderer):
             raise PayloadError(_wrong("LivePortrait", "Load Renderer", "liveportrait"))
         performance = Performance(
             eye_opening=eye_opening or None, lip_opening=lip_opening or None, **settings
         )
-        return io.NodeOutput(renderer.adjusted(system.performing(performance)))
+        adjusted = system.performing(performance)
+        return io.NodeOutput(renderer.adjusted(adjusted.compiling() if compiled else adjusted))
 
 
 def _opening(name: str, part: str) -> io.Input:

@@ -72,6 +72,18 @@ def test_the_options_of_liveportrait_arrive_in_a_copy(liveportrait):
     assert adjusted.system.networks is liveportrait.system.networks
 
 
+def test_compiling_is_asked_for_by_a_widget_and_only_for_the_copy(liveportrait, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda work: compiled.append(work) or work)
+    before = liveportrait.system._paint
+    adjusted_liveportrait(liveportrait)
+    assert compiled == []
+    adjusted = adjusted_liveportrait(liveportrait, compiled=True, strength=0.5)
+    assert [work.__func__ for work in compiled] == [before.__func__]
+    assert adjusted.system.defaults.strength == 0.5
+    assert adjusted.system.networks is liveportrait.system.networks
+
+
 def test_options_refuse_another_system_and_say_what_to_choose(kdtalker, liveportrait):
     with pytest.raises(PayloadError, match="Choose 'kdtalker' in Load Motion Model"):
         adjusted_kdtalker(liveportrait)

@@ -79,14 +79,19 @@ class LivePortraitRenderer:
         self.device, self.dtype, self.defaults = torch.device(device), dtype, defaults
         self.networks: dict[str, Any] = {name: networks[name].to(self.device) for name in NETWORKS}
         self._set_precision(dtype)
-        self._paint: Callable[[WarpingSource, Tensor], Tensor] = self._warp_and_generate
-        if compiled:
-            self._paint = torch.compile(self._warp_and_generate)
+        paint: Callable[[WarpingSource, Tensor], Tensor] = self._warp_and_generate
+        self._paint = torch.compile(paint) if compiled else paint
 
     def performing(self, performance: Performance) -> LivePortraitRenderer:
         """The same networks with other `defaults`."""
         renderer = copy(self)
         renderer.defaults = performance
+        return renderer
+
+    def compiling(self) -> LivePortraitRenderer:
+        """The same networks, compiled when they first run."""
+        renderer = copy(self)
+        renderer._paint = torch.compile(self._warp_and_generate)
         return renderer
 
     def source(self, portrait: Portrait, crop: str = "face") -> LivePortraitSource:

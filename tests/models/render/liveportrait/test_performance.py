@@ -62,6 +62,16 @@ def test_strength_and_offset_scale_and_add(source):
     torch.testing.assert_close(change, expected.expand(-1, 21, 3), atol=1e-6, rtol=1e-4)
 
 
+def test_an_offset_stays_on_a_still_motion_and_in_relative_mode(source):
+    offset = torch.zeros(21, 3)
+    offset[14, 1] = 0.02
+    way = moved(source, mode="relative", expression_offset=offset)
+    assert way[0, 14].norm() == pytest.approx(0.02 * source.scale, rel=0.01)
+    assert way[0, OTHERS].abs().max() < 1e-5
+    plain = moved(source, mode="relative")
+    torch.testing.assert_close(way[:, OTHERS], plain[:, OTHERS])
+
+
 def test_openings_are_asked_for_in_the_published_order(source):
     asked = {}
 

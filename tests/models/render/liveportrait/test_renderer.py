@@ -152,6 +152,28 @@ def test_what_render_is_told_goes_before_the_defaults():
     assert full.shape[1:] == (160, 160, 3)
 
 
+def test_an_expression_offset_changes_the_frames():
+    system, offset = renderer(paste_back=False), torch.zeros(21, 3)
+    before = next(system.render(portrait(), motion(1))).float().mean()
+    offset[14, 1] = 0.5
+    chosen = Performance(paste_back=False, expression_offset=offset)
+    after = next(system.render(portrait(), motion(1), performance=chosen)).float().mean()
+    assert abs(after - before) > 0.5
+
+
+def test_a_compiled_copy_paints_the_same_and_leaves_the_original(monkeypatch):
+    runs = []
+    monkeypatch.setattr(
+        torch, "compile", lambda work: lambda *given: runs.append(1) or work(*given)
+    )
+    system = renderer(paste_back=False)
+    compiled = system.compiling()
+    expected = torch.cat(list(system.render(portrait(), motion(3))))
+    assert runs == []
+    assert torch.equal(torch.cat(list(compiled.render(portrait(), motion(3)))), expected)
+    assert len(runs) == 3
+
+
 def test_another_precision_is_refused():
     with pytest.raises(PayloadError, match="not in torch.float64"):
         renderer(torch.float64)
