@@ -87,6 +87,14 @@ SYSTEMS: tuple[System, ...] = (
         loader="speech.starter:load",
     ),
     System(
+        name="kflm",
+        stage="speech",
+        title="wav2vec 2.0 second by second (for KFLM)",
+        loader="speech.atl_diff:load_published",
+        licence="none stated (ATL-Diff)",
+        files=(("path", "atldiff/weight"),),
+    ),
+    System(
         name="wav2lip",
         stage="speech",
         title="Wav2Lip (for KDTalker)",
@@ -120,6 +128,15 @@ SYSTEMS: tuple[System, ...] = (
         ),
     ),
     System(
+        name="kflm",
+        stage="motion",
+        title="KFLM of ATL-Diff (published)",
+        loader="motion.kflm_motion:load",
+        licence="none stated (ATL-Diff)",
+        speech="kflm",
+        files=(("path", "atldiff/weight"),),
+    ),
+    System(
         name="warp",
         stage="render",
         title="Warp (needs no weights)",
@@ -133,6 +150,18 @@ SYSTEMS: tuple[System, ...] = (
         licence="MIT",
         folder="folder",
         half=True,
+    ),
+    System(
+        name="mtov",
+        stage="render",
+        title="MToV (MoDiTalker)",
+        loader="render.mtov.renderer:load",
+        licence="none stated (all rights reserved), non-commercial",
+        files=(
+            ("autoencoder", "moditalker/autoencoder_rgb"),
+            ("motion_autoencoder", "moditalker/autoencoder_motion"),
+            ("unet", "moditalker/diffusion_model"),
+        ),
     ),
 )
 

@@ -205,7 +205,8 @@ CATALOGUE: tuple[Weight, ...] = (
         "file/d/1b9s5TbCaj5hz-luw7abgLYOF2Ph3jKrv",
         folder="moditalker",
         title="MoDiTalker MToV, autoencoder of motion",
-        systems=("moditalker",),
+        systems=("mtov",),
+        formats=("moditalker/autoencoder",),
         approximate_size=248_000_000,
     ),
     _drive(
@@ -213,7 +214,8 @@ CATALOGUE: tuple[Weight, ...] = (
         "file/d/1KQ7XKl5HLP79Ri7A33VHfn7Tvnwz3v9o",
         folder="moditalker",
         title="MoDiTalker MToV, autoencoder of video",
-        systems=("moditalker",),
+        systems=("mtov",),
+        formats=("moditalker/autoencoder",),
         approximate_size=248_000_000,
     ),
     _drive(
@@ -221,7 +223,8 @@ CATALOGUE: tuple[Weight, ...] = (
         "file/d/1RGY1WNpwbbqtH1ihKmYZruI2T4UPauQk",
         folder="moditalker",
         title="MoDiTalker MToV, video diffusion (its authors withdrew the link)",
-        systems=("moditalker",),
+        systems=("mtov",),
+        formats=("moditalker/unet",),
         approximate_size=831_000_000,
     ),
     _drive(
@@ -229,8 +232,8 @@ CATALOGUE: tuple[Weight, ...] = (
         "drive/folders/1_6UB-2hD4XVMzZhauBT7YGG2t9FGgFho",
         folder="atldiff",
         title="ATL-Diff KFLM, speech to landmarks (au2lm/CREMA/checkpoints)",
-        systems=("atldiff",),
-        formats=("atl_diff/kflm",),
+        systems=("atldiff", "kflm"),
+        formats=("atl_diff/kflm", "wav2vec2"),
         approximate_size=460_000_000,
     ),
     _drive(

@@ -11,6 +11,12 @@ _ATTENTION = (
 
 FORMATS: tuple[Format, ...] = (
     Format(
+        name="atl_diff_landmarks",
+        title="Soliloquy's landmarks after ATL-Diff",
+        build="motion.dual_domain:build",
+        markers=("hear.weight", "see.weight", "feel.weight"),
+    ),
+    Format(
         name="atl_diff/kflm",
         title="ATL-Diff KFLM",
         build="motion.kflm:build",

@@ -68,6 +68,12 @@ class Rig:
         offsets[:, lower] -= (1 - UPPER_LID_SHARE) * excess
         return _keep_apart(offsets, neutral)
 
+    def keep_apart(self, offsets: Tensor, neutral: Tensor) -> Tensor:
+        """Offsets `[T, 68, 3]`, from wherever they come, with lips and lids that stop where they
+        meet on the face `neutral [68, 3]`.
+        """
+        return _keep_apart(offsets.clone(), neutral)
+
     def landmarks(self, weights: Tensor, neutral: Tensor | None = None) -> Tensor:
         """Where the landmarks are, `[T, 68, 3]`: `offsets` on top of `neutral` or the mean face."""
         return (self.mean_face if neutral is None else neutral) + self.offsets(weights, neutral)

@@ -1,0 +1,95 @@
+"""Landmarks for any sound: no seams, any frame rate, the portrait's own face, a feeling."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from soliloquy.models.motion.atl_diff import ATLDiffMotion, emotion_mixture
+from soliloquy.models.motion.rig import load_rig
+from soliloquy.models.payloads import PayloadError, Speech, Timeline
+from soliloquy.models.speech.packed import pack
+
+from ..render.drawn_face import drawn_face
+from .dual_domain_examples import network
+
+
+def speech(seconds=2.0, fps=25):
+    timeline = Timeline.for_sound(round(16000 * seconds), 16000, fps)
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(round(50 * seconds) + 1, 12, generator=random)
+    streams = {
+        "atl_diff": pack(features, 50, timeline),
+        "energy": torch.rand(timeline.num_frames, 1, generator=random),
+        "f0": torch.full((timeline.num_frames, 1), 120.0),
+    }
+    return Speech(streams=streams, timeline=timeline)
+
+
+@pytest.mark.parametrize("fps", [12, 25, "29.97", 60])
+def test_any_frame_rate_gives_the_same_movement(fps):
+    model = ATLDiffMotion(network=network())
+    motion = model.sample(speech(fps=fps), drawn_face())
+    assert motion.space == "landmarks68"
+    assert len(motion.values) == motion.timeline.num_frames
+    offsets = model.offsets(speech_features(), load_rig().neutral_of(drawn_face()))
+    assert offsets.shape == (101, 68, 3)
+    middle = motion.timeline.num_frames // 2
+    moment = float(motion.timeline.frame_centres()[middle]) * 50
+    lower, upper = offsets[int(moment), 57], offsets[int(moment) + 1, 57]
+    expected = torch.lerp(lower, upper, moment - int(moment))
+    assert torch.allclose(motion.values[middle, 57], expected, atol=1e-3)
+
+
+def speech_features():
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(101, 12, generator=random)
+
+
+def test_pieces_join_without_a_seam():
+    model = ATLDiffMotion(network=network(global_domain=True))
+    features = torch.randn(400, 12, generator=torch.Generator().manual_seed(2))
+    rest, told = load_rig().mean_face, []
+    whole = model.offsets(features, rest, piece=1000)
+    parts = model.offsets(features, rest, lambda *n: told.append(n), piece=90)
+    assert torch.allclose(whole, parts, atol=1e-4)
+    assert told == [(i, 5) for i in range(1, 6)]
+
+
+def test_an_emotion_changes_the_face_and_its_intensity_how_much():
+    neutral, half, full = (
+        ATLDiffMotion(network=network(), emotion="happy", intensity=i).sample(speech()).values
+        for i in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(neutral, ATLDiffMotion(network=network()).sample(speech()).values)
+    change = (half - neutral).abs().mean(), (full - neutral).abs().mean()
+    assert 0 < change[0] < change[1]
+
+
+def test_lips_and_lids_stop_where_they_meet():
+    motion = ATLDiffMotion(network=network(seed=4)).sample(speech(), drawn_face())
+    rig = load_rig()
+    face = rig.neutral_of(drawn_face()) + motion.values
+    rest = rig.neutral_of(drawn_face())
+    for upper, lower in ((61, 67), (62, 66), (37, 41), (44, 46)):
+        gap = face[:, lower, 1] - face[:, upper, 1]
+        assert gap.min() >= min(float(rest[lower, 1] - rest[upper, 1]), 0) - 1e-4
+
+
+def test_a_seed_chooses_the_head_and_the_blinks():
+    model = ATLDiffMotion(network=network())
+    first, again, other = (model.sample(speech(), seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.values, again.values)
+    assert torch.equal(first.rotation, again.rotation)
+    assert not torch.equal(first.rotation, other.rotation)
+
+
+def test_what_is_missing_or_impossible_is_said():
+    model = ATLDiffMotion(network=network())
+    streams = speech().streams
+    without = replace(speech(), streams={"energy": streams["energy"], "f0": streams["f0"]})
+    with pytest.raises(PayloadError, match="ATL-Diff needs the speech stream 'atl_diff'"):
+        model.sample(without)
+    with pytest.raises(PayloadError, match="'bored' is not an emotion of ATL-Diff: angry, fear"):
+        emotion_mixture("bored", 1.0)
+    with pytest.raises(PayloadError, match=r"0 to 1\.5, not 3"):
+        emotion_mixture("sad", 3.0)

@@ -1,0 +1,68 @@
+"""Measures of pictures and landmarks on toys whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from soliloquy.training.image_measures import (
+    border_speeds,
+    landmark_distance,
+    mouth_landmark_distance,
+    psnr,
+    share_below,
+    ssim,
+)
+
+
+def pictures(frames=2, size=32):
+    return torch.rand(frames, 3, size, size, generator=torch.Generator().manual_seed(0)) * 0.8
+
+
+def test_psnr_is_that_of_the_error_and_averaged_over_frames():
+    wanted = pictures()
+    assert psnr(wanted + 0.1, wanted) == pytest.approx(20, abs=1e-3)
+    assert psnr(wanted, wanted) == 100
+    found = wanted + torch.tensor([0.1, 0.01])[:, None, None, None]
+    assert psnr(found, wanted) == pytest.approx(30, abs=1e-2)
+
+
+def test_ssim_is_one_for_equal_pictures_and_falls_with_noise_more_than_with_light():
+    wanted = pictures()
+    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    assert ssim(wanted, wanted) == pytest.approx(1, abs=1e-6)
+    assert ssim(wanted + 0.1, wanted) > ssim(wanted + 0.1 * noise, wanted)
+
+
+def test_ssim_of_flat_pictures_is_the_formulas():
+    dark, light = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.6)
+    c = 0.01**2
+    wanted = (2 * 0.2 * 0.6 + c) / (0.2**2 + 0.6**2 + c)
+    assert ssim(dark, light) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_landmark_distances_are_mean_lengths_in_the_landmarks_unit():
+    wanted = torch.rand(5, 68, 2)
+    found = wanted + torch.tensor([3.0, 4.0])
+    assert landmark_distance(found, wanted) == pytest.approx(5, abs=1e-5)
+    found = wanted.clone()
+    found[:, 48:] += torch.tensor([0.0, 2.0])
+    assert landmark_distance(found, wanted) == pytest.approx(2 * 20 / 68, abs=1e-5)
+    assert mouth_landmark_distance(found, wanted) == pytest.approx(2, abs=1e-5)
+    assert mouth_landmark_distance(found, wanted, aligned_mouth=True) == pytest.approx(0, abs=1e-5)
+
+
+def test_other_shapes_and_no_frames_are_refused():
+    with pytest.raises(ValueError, match="one shape"):
+        landmark_distance(torch.zeros(2, 68, 2), torch.zeros(3, 68, 2))
+    with pytest.raises(ValueError, match="no frames"):
+        psnr(pictures(0), pictures(0))
+
+
+def test_a_jump_at_a_border_is_seen():
+    landmarks = torch.zeros(90, 68, 2)
+    landmarks += torch.sin(torch.arange(90) / 5)[:, None, None]
+    landmarks[30:] += 3
+    at_borders, everywhere = border_speeds(landmarks, torch.tensor([30, 60]))
+    assert len(everywhere) == 89
+    assert at_borders[0] > 3 * math.sqrt(2) * 0.9
+    assert share_below(at_borders, everywhere) == 0.5

@@ -1,0 +1,106 @@
+"""Measures of pictures and landmarks: PSNR, SSIM, LMD and M-LMD.
+
+Conventions, which papers often leave out:
+
+* Pictures are `[T, 3, H, W]` in 0 … 1. PSNR is that of each frame, averaged; equal frames count as
+  100 dB. SSIM has a Gaussian window of 11 pixels with sigma 1.5, on RGB, averaged over frames.
+* Landmarks are `[T, K, 2 or 3]`. LMD (Chen et al. 2018) is the mean Euclidean distance between
+  landmarks of the same frame, over all 68; M-LMD over the 20 of the mouth. The unit is that of the
+  landmarks: ATL-Diff's tables are in pixels of 128 × 128 pictures, ours in inter-ocular distances
+  unless stated. LMD is not aligned; `aligned_mouth` first takes the centre of the mouth away, as
+  works that compare moving heads do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MOUTH = slice(48, 68)
+BEST_PSNR = 100.0  # dB, of equal pictures
+
+
+def psnr(found: Tensor, wanted: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB, the mean over frames.
+
+    Args:
+        found, wanted: `[T, 3, H, W]`, 0 … 1.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    _same(found, wanted)
+    error = (found.double() - wanted.double()).square().mean((1, 2, 3))
+    return float((-10 * error.clamp(min=10 ** (-BEST_PSNR / 10)).log10()).mean())
+
+
+def ssim(found: Tensor, wanted: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004), -1 … 1, the mean over frames and channels.
+
+    Args:
+        found, wanted: `[T, 3, H, W]`, 0 … 1, at least 11 pixels a side.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    from kornia.metrics import ssim as kornia_ssim
+
+    _same(found, wanted)
+    maps = kornia_ssim(found.float(), wanted.float(), window_size=11, max_val=1.0, padding="valid")
+    return float(maps.double().mean())
+
+
+def landmark_distance(found: Tensor, wanted: Tensor) -> float:
+    """LMD: the mean distance of landmarks `[T, K, 2 or 3]`, in their unit.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    _same(found, wanted)
+    return float((found.double() - wanted.double()).norm(dim=-1).mean())
+
+
+def mouth_landmark_distance(found: Tensor, wanted: Tensor, *, aligned_mouth: bool = False) -> float:
+    """M-LMD: the mean distance of the mouth's landmarks of `[T, 68, 2 or 3]`, in their unit.
+
+    Args:
+        found, wanted: landmarks.
+        aligned_mouth: take each frame's centre of the mouth away first.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    mouths = [landmarks[:, MOUTH] for landmarks in (found, wanted)]
+    if aligned_mouth:
+        mouths = [mouth - mouth.mean(1, keepdim=True) for mouth in mouths]
+    return landmark_distance(*mouths)
+
+
+def border_speeds(landmarks: Tensor, borders: Tensor) -> tuple[Tensor, Tensor]:
+    """How fast the mouth moves at borders, and everywhere.
+
+    Args:
+        landmarks: `[T, 68, 2 or 3]`, the head's movement taken out.
+        borders: the first frame of each segment but the first, `[n]` int64.
+
+    Returns:
+        Mean step of the mouth's landmarks into each of these frames `[n]`, and into every frame
+        `[T - 1]`.
+    """
+    steps = landmarks[:, MOUTH].diff(dim=0).norm(dim=-1).mean(-1)
+    return steps[borders - 1], steps
+
+
+def _same(found: Tensor, wanted: Tensor) -> None:
+    if found.shape != wanted.shape:
+        raise ValueError(
+            f"Two clips of one shape can be compared, not {tuple(found.shape)}"
+            f" and {tuple(wanted.shape)}."
+        )
+    if not len(found):
+        raise ValueError("There are no frames to compare.")
+
+
+def share_below(values: Tensor, all_values: Tensor, quantile: float = 0.95) -> float:
+    """The share of `values` within a quantile of `all_values`."""
+    return float((values <= torch.quantile(all_values, quantile)).float().mean())
