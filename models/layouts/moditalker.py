@@ -66,6 +66,25 @@ _ATOM_SMALL = Format(
     markers=("noisy_in.0.weight", "clean_out.0.weight", "null_speech", "deviation"),
 )
 
+_DEEP3DRECON = Format(
+    name="deep3drecon",
+    title="Deep3DFaceRecon reconstruction network",
+    build="motion.face_model:build",
+    prepare="motion.face_model:prepare",
+    wrappers=("net_recon", "state_dict", "model"),
+    markers=("backbone.conv1.weight", "backbone.layer1.0.bn3.running_var", "final_layers.6.bias"),
+    rename=(
+        (r"num_batches_tracked$", None),
+        (r"^backbone\.conv1\.", "stem."),
+        (r"^backbone\.layer1\.", "stages.0."),
+        (r"^backbone\.layer2\.", "stages.1."),
+        (r"^backbone\.layer3\.", "stages.2."),
+        (r"^backbone\.layer4\.", "stages.3."),
+        (r"\.downsample\.0\.", ".shortcut."),
+        (r"^final_layers\.", "heads."),
+    ),
+)
+
 _MTOV = (
     Format(
         name="moditalker/autoencoder",
@@ -125,6 +144,18 @@ _MTOV = (
             (r"^out\.2\.", "out."),
         ),
     ),
+    Format(
+        name="mtov_autoencoder",
+        title="Soliloquy tri-plane autoencoder",
+        build="render.mtov.autoencoder:build",
+        markers=("patches.weight", "pools.xy.token", "pixels.weight"),
+    ),
+    Format(
+        name="mtov_unet",
+        title="Soliloquy tri-plane U-Net",
+        build="render.mtov.unet:build",
+        markers=("down.0.weight", "down.1.across.qkv.weight", "middle.across.qkv.weight"),
+    ),
 )
 
-FORMATS: tuple[Format, ...] = (_ATOM, _ATOM_SMALL, *_MTOV)
+FORMATS: tuple[Format, ...] = (_ATOM, _ATOM_SMALL, _DEEP3DRECON, *_MTOV)

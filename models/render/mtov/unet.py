@@ -28,7 +28,6 @@ from ...checkpoints import config_of
 from ...payloads import PayloadError
 
 SLOWEST = 1e4  # longest wavelength of the timestep's sinusoids, over 2π
-NORM_GROUPS = 32
 FRAMES = 16  # height of the planes yt and xt
 
 
@@ -44,6 +43,7 @@ class TriplaneUNetConfig:
     latent_channels: int = 4
     conditions: int = 3  # latents beside the noisy one: landmarks, masked frames, identity
     frames: int = FRAMES
+    norm_groups: int = 32
 
     @property
     def in_channels(self) -> int:
@@ -82,15 +82,16 @@ class Planes:
 class GroupNorm(nn.Module):
     """Group norm in float32 whatever comes in: [B, C, …] → the same."""
 
-    def __init__(self, channels: int, operations: ModuleType | Any):
+    def __init__(self, groups: int, channels: int, operations: ModuleType | Any):
         super().__init__()
-        held = operations.GroupNorm(NORM_GROUPS, channels)
+        held = operations.GroupNorm(groups, channels)
         self.weight, self.bias, self.eps = held.weight, held.bias, held.eps
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
         """Each group of channels normalised, each channel scaled and shifted."""
         weight, bias = self.weight.to(x.device).float(), self.bias.to(x.device).float()
-        return F.group_norm(x.float(), NORM_GROUPS, weight, bias, self.eps).to(x)
+        return F.group_norm(x.float(), self.groups, weight, bias, self.eps).to(x)
 
 
 class ResidualBlock(nn.Module):
@@ -98,23 +99,23 @@ class ResidualBlock(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        out_channels: int,
-        time_channels: int,
+        config: TriplaneUNetConfig,
+        channels: tuple[int, int],
         operations: ModuleType | Any,
         *,
         resize: str = "",
     ):
         super().__init__()
         self.resize = resize  # "", "down" or "up"
-        self.norm = GroupNorm(channels, operations)
-        self.first = operations.Conv2d(channels, out_channels, 3, padding=1)
-        self.modulate = operations.Linear(time_channels, 2 * out_channels)  # scale, then shift
-        self.second_norm = GroupNorm(out_channels, operations)
-        self.second = operations.Conv2d(out_channels, out_channels, 3, padding=1)
+        inside, out = channels
+        self.norm = GroupNorm(config.norm_groups, inside, operations)
+        self.first = operations.Conv2d(inside, out, 3, padding=1)
+        self.modulate = operations.Linear(4 * config.width, 2 * out)  # scale, then shift
+        self.second_norm = GroupNorm(config.norm_groups, out, operations)
+        self.second = operations.Conv2d(out, out, 3, padding=1)
         self.shortcut: nn.Module = nn.Identity()
-        if out_channels != channels:
-            self.shortcut = operations.Conv2d(channels, out_channels, 1)
+        if out != inside:
+            self.shortcut = operations.Conv2d(inside, out, 1)
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """One plane `[b, C, h, w]`, with the block's `modulation [b, 2 · out channels]`."""
@@ -132,10 +133,10 @@ class ResidualBlock(nn.Module):
 class PlaceAttention(nn.Module):
     """Every place attends to every other and is added to what came: [B, C, L] → the same."""
 
-    def __init__(self, channels: int, heads: int, operations: ModuleType | Any):
+    def __init__(self, config: TriplaneUNetConfig, channels: int, operations: ModuleType | Any):
         super().__init__()
-        self.heads = heads
-        self.norm = GroupNorm(channels, operations)
+        self.heads = config.heads
+        self.norm = GroupNorm(config.norm_groups, channels, operations)
         self.qkv = operations.Conv1d(channels, 3 * channels, 1)  # per head: q, k, v
         self.out = operations.Conv1d(channels, channels, 1)
 
@@ -161,14 +162,13 @@ class PlaneBlock(nn.Module):
         after: str | None = None,
     ):
         super().__init__()
-        inside, out = channels
-        time_channels = 4 * config.width
-        self.residual = ResidualBlock(inside, out, time_channels, operations, resize=resize)
-        self.attention = PlaceAttention(out, config.heads, operations) if attended else None
+        out = channels[1]
+        self.residual = ResidualBlock(config, channels, operations, resize=resize)
+        self.attention = PlaceAttention(config, out, operations) if attended else None
         self.after = None
         if after is not None:
-            self.after = ResidualBlock(out, out, time_channels, operations, resize=after)
-        self.across = PlaceAttention(out, config.heads, operations)
+            self.after = ResidualBlock(config, (out, out), operations, resize=after)
+        self.across = PlaceAttention(config, out, operations)
 
     def modulations(self, time: Tensor) -> list[Tensor]:
         """What the timestep makes of each residual block, `[B, 2 · channels]` each."""
@@ -208,7 +208,7 @@ class TriplaneUNet(nn.Module):
         deepest = skips[-1]
         self.middle = PlaneBlock(config, (deepest, deepest), operations, attended=True, after="")
         self.up = nn.ModuleList(_ascent(config, skips, operations))
-        self.out_norm = GroupNorm(width, operations)
+        self.out_norm = GroupNorm(config.norm_groups, width, operations)
         self.out = operations.Conv2d(width, config.latent_channels, 3, padding=1)
 
     @property
