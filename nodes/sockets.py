@@ -9,6 +9,7 @@ Motion = io.Custom("SOLILOQUY_MOTION")  # payloads.Motion
 GuidedNoise = io.Custom("SOLILOQUY_GUIDED_NOISE")  # payloads.GuidedNoise
 
 SpeechEncoder = io.Custom("SOLILOQUY_SPEECH_ENCODER")  # host.Managed with encode()
+KeyframeModel = io.Custom("SOLILOQUY_KEYFRAME_MODEL")  # host.Managed with predict()
 MotionModel = io.Custom("SOLILOQUY_MOTION_MODEL")  # host.Managed with sample()
 Renderer = io.Custom("SOLILOQUY_RENDERER")  # host.Managed with render()
 

@@ -7,7 +7,17 @@ from typing import Any
 from ..models import formats
 from ..models.payloads import Timeline
 from . import sockets
-from .host import Managed, io, licence_notes, load_system, progress, say, schema, sound
+from .host import (
+    Managed,
+    advanced,
+    io,
+    licence_notes,
+    load_system,
+    progress,
+    say,
+    schema,
+    sound,
+)
 
 CATEGORY = "Soliloquy/speech"
 
@@ -83,6 +93,17 @@ class EncodeSpeech(io.ComfyNode):
                     " 59.94 mean the exact broadcast rates. Higher is smoother and takes"
                     " longer to render.",
                 ),
+                advanced(
+                    io.String.Input(
+                        "transcript",
+                        default="",
+                        multiline=True,
+                        optional=True,
+                        tooltip="What is said, if you have it in writing. KSDiff moves a little"
+                        " more to the point with it; other encoders do not read it, and say so."
+                        " Empty is fine.",
+                    )
+                ),
             ],
             outputs=[
                 sockets.Speech.Output(
@@ -92,9 +113,17 @@ class EncodeSpeech(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, speech_encoder: Managed, audio: dict[str, Any], fps: float) -> io.NodeOutput:
+    def execute(
+        cls, speech_encoder: Managed, audio: dict[str, Any], fps: float, transcript: str = ""
+    ) -> io.NodeOutput:
         """Encode on the compute device."""
         waveform, sample_rate = sound(audio)
         timeline = Timeline.for_sound(waveform.shape[-1], sample_rate, fps)
         encoder = speech_encoder.ready()
-        return io.NodeOutput(encoder.encode(waveform, sample_rate, timeline, on_step=progress()))
+        words, notes = {}, []
+        if transcript.strip() and getattr(encoder, "reads_transcripts", False):
+            words["transcript"] = transcript
+        elif transcript.strip():
+            notes.append("This encoder does not read transcripts; it only listened.")
+        speech = encoder.encode(waveform, sample_rate, timeline, on_step=progress(), **words)
+        return io.NodeOutput(speech, ui=say(*notes))

@@ -92,7 +92,7 @@ def draw_curves(
         x0, y0, x1, y1 = (value * FINER for value in (LEFT, top, width - RIGHT, top + each))
         area = Area(x0, y0, x1, y1, motion.timeline.seconds, panel.low, panel.high)
         if index == 0 and waveform is not None:
-            _draw_sound(pen, area, waveform)
+            draw_sound(pen, area, waveform)
         _draw_grid(pen, area, panel, last=index == len(panels) - 1)
         for colour, curve in zip(COLOURS, panel.curves.values(), strict=False):
             _draw_curve(pen, area, curve, colour)
@@ -147,7 +147,7 @@ def _draw_grid(pen: Any, area: Area, panel: Panel, last: bool) -> None:
         column = area.x(tick * step)
         pen.line([(column, area.y0), (column, area.y1)], fill=GRID, width=hair)
         if last:
-            label = _clock(tick * step, area.seconds)
+            label = clock(tick * step, area.seconds)
             pen.text((column, area.y1 + gap), label, fill=FAINT, anchor="ma")
     pen.rectangle([area.x0, area.y0, area.x1, area.y1], outline=FRAME, width=hair)
     if last:
@@ -156,7 +156,8 @@ def _draw_grid(pen: Any, area: Area, panel: Panel, last: bool) -> None:
         pen.text((middle, area.y1 + (TEXT + 12) * FINER), unit, fill=INK, anchor="ma")
 
 
-def _clock(seconds: float, longest: float) -> str:
+def clock(seconds: float, longest: float) -> str:
+    """A moment as the time axis of a diagram of `longest` seconds writes it."""
     if longest > 90:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
     return f"{round(seconds, 1):g}"
@@ -195,7 +196,7 @@ def _draw_curve(pen: Any, area: Area, curve: Tensor, colour: str) -> None:
     pen.line(points, fill=colour, width=round(1.6 * FINER), joint="curve")
 
 
-def _draw_sound(pen: Any, area: Area, waveform: Tensor) -> None:
+def draw_sound(pen: Any, area: Area, waveform: Tensor) -> None:
     """The loudness of the sound, mirrored about the panel's middle."""
     _, high, places = _extremes(waveform.abs().amax(0), int(area.x1 - area.x0) // FINER)
     peak = float(high.max()) or 1.0

@@ -31,6 +31,8 @@ Listener = Callable[[int, int], Tensor]  # (first, last) -> the frozen encoder's
 class KSDiffSpeechEncoder:
     """Sound → "expression", "pose", "text" `[T, 128]`, "energy" `[T, 1]` and "f0" `[T, 1]`."""
 
+    reads_transcripts = True
+
     def __init__(
         self,
         network: DualPathSpeech,

@@ -64,3 +64,23 @@ def test_the_bundled_encoder_loads_with_a_patcher_and_is_moved_before_use(state)
         speech = nodes.EncodeSpeech.execute(managed, audio, 25.0).result[0]
     assert speech.streams["expression"].shape[0] == 25
     assert state.loaded == managed.get_models()
+
+
+class Reader(Encoder):
+    reads_transcripts = True
+
+    def encode(self, waveform, sample_rate, timeline, on_step=None, *, transcript=""):
+        self.read = transcript
+        return super().encode(waveform, sample_rate, timeline, on_step)
+
+
+def test_a_transcript_reaches_the_encoders_that_read_it_and_others_say_so(state):
+    audio = {"waveform": torch.rand(1, 1, 16000) - 0.5, "sample_rate": 16000}
+    reader = Reader()
+    nodes.EncodeSpeech.execute(host.Managed(reader), audio, 25.0, "Good evening.")
+    assert reader.read == "Good evening."
+    assert not state.said
+    nodes.EncodeSpeech.execute(host.Managed(Encoder()), audio, 25.0, "Good evening.")
+    assert "does not read transcripts" in state.said[-1]
+    nodes.EncodeSpeech.execute(host.Managed(Encoder()), audio, 25.0, " ")
+    assert len(state.said) == 1
