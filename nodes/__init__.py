@@ -10,6 +10,7 @@ from . import (
     keyframes,
     motion,
     motion_files,
+    mtov_options,
     noise,
     options,
     portrait,
@@ -40,6 +41,8 @@ NODES = (
     render.PasteBack,
     options.KDTalkerOptions,
     options.LivePortraitOptions,
+    options.ATLDiffOptions,
+    mtov_options.MToVOptions,
     tracking.MotionFromVideo,
 )
 

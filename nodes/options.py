@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from ..models.motion.atl_diff import ATLDiffMotion
+from ..models.motion.dual_domain import EMOTIONS
 from ..models.motion.kdtalker_motion import STEPS, KDTalkerMotion
+from ..models.motion.kflm_motion import MODES as KFLM_MODES
+from ..models.motion.kflm_motion import KFLMMotion
 from ..models.payloads import PayloadError
 from ..models.render.liveportrait.performance import MODES, REGIONS, Performance
 from ..models.render.liveportrait.renderer import LivePortraitRenderer
@@ -194,6 +199,71 @@ class LivePortraitOptions(io.ComfyNode):
         )
         adjusted = system.performing(performance)
         return io.NodeOutput(renderer.adjusted(adjusted.compiling() if compiled else adjusted))
+
+
+class ATLDiffOptions(io.ComfyNode):
+    """Settings of ATL-Diff's landmark generators, the bundled and the published one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquyATLDiffOptions.md."""
+        return schema(
+            node_id="SoliloquyATLDiffOptions",
+            display_name="ATL-Diff Options",
+            category="Soliloquy/motion",
+            description="Settings that only the motion models 'atl_diff' and 'kflm' have.",
+            search_aliases=["emotion", "feeling", "mood", "landmarks", "reference"],
+            inputs=[
+                sockets.MotionModel.Input(
+                    "motion_model", tooltip="'atl_diff' or 'kflm', from Load Motion Model."
+                ),
+                io.Combo.Input(
+                    "emotion",
+                    options=["neutral", *(name for name in EMOTIONS if name != "neutral")],
+                    default="neutral",
+                    tooltip="How the face feels while it speaks. Only 'atl_diff' shows it: the"
+                    " published 'kflm' ignores it.",
+                ),
+                io.Float.Input(
+                    "intensity",
+                    default=1.0,
+                    min=0.0,
+                    max=1.5,
+                    step=0.05,
+                    tooltip="Of the emotion: 0 = neutral, 1 = plain to see.",
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "mode",
+                        options=list(KFLM_MODES),
+                        default="default",
+                        tooltip="Of 'kflm': 'default' joins its seconds, 'reference' leaves the"
+                        " jumps of the published program. 'atl_diff' has no seconds.",
+                    )
+                ),
+            ],
+            outputs=[
+                sockets.MotionModel.Output(
+                    "adjusted",
+                    display_name="motion_model",
+                    tooltip="The model with these settings, for Sample Motion.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, motion_model: Managed, emotion: str, intensity: float, mode: str
+    ) -> io.NodeOutput:
+        """A copy with other settings; the networks are shared."""
+        model = motion_model.system
+        if isinstance(model, ATLDiffMotion):
+            adjusted: Any = replace(model, emotion=emotion, intensity=intensity)
+        elif isinstance(model, KFLMMotion):
+            adjusted = replace(model, mode=mode)
+        else:
+            raise PayloadError(_wrong("ATL-Diff", "Load Motion Model", "atl_diff"))
+        return io.NodeOutput(motion_model.adjusted(adjusted))
 
 
 def _opening(name: str, part: str) -> io.Input:

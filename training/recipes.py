@@ -37,9 +37,17 @@ def atom() -> Recipe:
     return AToMRecipe()
 
 
+def kflm() -> Recipe:
+    """ATL-Diff's landmark generator, our variant: speech, a face and a feeling → landmarks."""
+    from .kflm import KFLMRecipe
+
+    return KFLMRecipe()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "starter": starter,
     "atom": atom,
+    "kflm": kflm,
 }
 
 Config = TypeVar("Config")

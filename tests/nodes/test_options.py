@@ -1,6 +1,8 @@
 import pytest
 import torch
+from soliloquy.models.motion.atl_diff import ATLDiffMotion
 from soliloquy.models.motion.kdtalker_motion import KDTalkerMotion
+from soliloquy.models.motion.kflm_motion import KFLMMotion
 from soliloquy.models.payloads import PayloadError
 from soliloquy.models.render.liveportrait.renderer import NETWORKS, LivePortraitRenderer
 from torch import nn
@@ -89,6 +91,19 @@ def test_options_refuse_another_system_and_say_what_to_choose(kdtalker, liveport
         adjusted_kdtalker(liveportrait)
     with pytest.raises(PayloadError, match="Choose 'liveportrait' in Load Renderer"):
         adjusted_liveportrait(kdtalker)
+
+
+def test_the_options_of_atl_diff_arrive_in_a_copy(kdtalker):
+    model = host.Managed(ATLDiffMotion(network=nn.Linear(1, 1)))
+    execute = options.ATLDiffOptions.execute
+    made = execute(model, "happy", 0.5, "default").result[0].system
+    assert (made.emotion, made.intensity) == ("happy", 0.5)
+    assert (model.system.emotion, model.system.intensity) == ("neutral", 1.0)
+    assert made.network is model.system.network
+    published = host.Managed(KFLMMotion(network=model.system.network))
+    assert execute(published, "neutral", 1.0, "reference").result[0].system.mode == "reference"
+    with pytest.raises(PayloadError, match="Choose 'atl_diff' in Load Motion Model"):
+        execute(kdtalker, "neutral", 1.0, "default")
 
 
 def test_a_graph_on_the_cpu_stays_in_full_precision(liveportrait):
