@@ -40,14 +40,11 @@ def timesteps(steps: int = STEPS, ratio: float = 1.0) -> list[int]:
     below 1 leaves the last: 249, 239, … 9 for 0.25.
 
     Raises:
-        PayloadError: an impossible number of steps, or a ratio that is not in 0 … 1 or leaves none.
+        PayloadError: an impossible number of steps, or a ratio that is not in 0 … 1.
     """
     every = trailing_timesteps(steps, TRAIN_STEPS)
-    if not 0 < ratio <= 1 or int(steps * (1 - ratio)) >= steps:
-        raise PayloadError(
-            f"A start ratio of {ratio} leaves none of {steps} steps. Give more than"
-            f" {1 / steps:g} and at most 1."
-        )
+    if not 0 < ratio <= 1:
+        raise PayloadError(f"The start ratio is {ratio}; more than 0 and at most 1 is possible.")
     return every[int(steps * (1 - ratio)) :]
 
 
