@@ -41,7 +41,6 @@ NODES = (
     render.PasteBack,
     options.KDTalkerOptions,
     options.LivePortraitOptions,
-    mtov_options.MToVOptions,
     options.ATLDiffOptions,
     mtov_options.MToVOptions,
     tracking.MotionFromVideo,
