@@ -108,14 +108,18 @@ class TimeAttention(nn.Module):
     def attend(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """What the heads gather, before it is projected: `[B, T, heads · channels]`."""
         B, T, _ = x.shape
-        qkv = self.qkv(self.norm(x)).view(B, T, 3, self.heads, -1)
-        channels = conditioning.turn.shape[-1]
-        turning = qkv[:, :, :2, :, :channels]
-        # A copy, because the original is overwritten and training needs it.
-        turned = turning.flatten(2, 3).contiguous() @ conditioning.turn
-        qkv[:, :, :2, :, :channels] = turned.view_as(turning)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=conditioning.distance)
+        x = self.norm(x)
+        # Three smaller products take less time than one whose result has to be cut up.
+        q, k, v = (
+            F.linear(x, weight.to(x)).view(B, T, self.heads, -1)
+            for weight in self.qkv.weight.chunk(3)
+        )
+        y = F.scaled_dot_product_attention(
+            turned(q, conditioning.turn).transpose(1, 2),
+            turned(k, conditioning.turn).transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=conditioning.distance,
+        )
         return y.transpose(1, 2).reshape(B, T, -1)
 
 
@@ -232,6 +236,14 @@ def sinusoids(timesteps: Tensor, channels: int) -> Tensor:
 def rotary_frequencies(channels: int) -> Tensor:
     """Radians per frame of each rotating pair (Su et al. 2021, section 3.2.2), `[channels / 2]`."""
     return SLOWEST ** (-torch.arange(0, channels, 2, dtype=torch.float32) / channels)
+
+
+def turned(x: Tensor, turn: Tensor) -> Tensor:
+    """The first channels of every head of `[B, T, heads, C]` turned by `[T, c, c]`, in place."""
+    channels = turn.shape[-1]
+    # A copy, because the original is overwritten and training needs it.
+    x[..., :channels] = x[..., :channels].contiguous() @ turn
+    return x
 
 
 def rotations(angles: Tensor) -> Tensor:
