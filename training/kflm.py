@@ -2,6 +2,7 @@
 
     python -m soliloquy train kflm --set data=SESSIONS
     python -m soliloquy.training.kflm ablate SESSIONS --seeds 3
+    python -m soliloquy.training.kflm borders SOUND …
 
 Sessions are those of KSDiff (`training/ksdiff_data.py`): what the starter's network hears, and how
 the lips move to it. Through the rig they become landmarks of faces of many shapes. The voices are
@@ -22,11 +23,20 @@ from torch import Tensor, nn
 
 from ..models import checkpoints
 from ..models.motion.arkit import ARKIT52, INDEX
+from ..models.motion.atl_diff import ATLDiffMotion, load
 from ..models.motion.dual_domain import EMOTIONS, DualDomain, DualDomainConfig
 from ..models.motion.kflm import MOUTH
 from ..models.motion.rig import Rig, load_rig
-from .image_measures import landmark_distance, mouth_landmark_distance
-from .ksdiff_data import LIPS, Sessions, read_sessions
+from ..models.speech import atl_diff
+from ..models.speech.atl_diff import FEATURE_RATE
+from ..models.speech.audio import read_sound
+from .image_measures import (
+    border_speeds,
+    landmark_distance,
+    mouth_landmark_distance,
+    share_below,
+)
+from .ksdiff_data import FRAME_RATE, LIPS, Sessions, read_sessions
 from .loop import Log, LoopConfig, train
 
 NEUTRAL = EMOTIONS.index("neutral")
@@ -47,6 +57,7 @@ ABLATIONS: dict[str, dict[str, bool]] = {
     "no local domain": {"local_domain": False},
     "no global domain": {"global_domain": False},
 }
+ABLATION_STEPS = 300
 Batch = dict[str, Tensor]
 
 
@@ -185,21 +196,60 @@ def ablate(recipe: KFLMRecipe, name: str, seed: int) -> dict[str, Any]:
     return {"variant": name, "seed": seed, "parameters": parameters, **measured}
 
 
+def borders(model: ATLDiffMotion, features: Tensor) -> dict[str, float]:
+    """How the lips move where the published program has its borders, every second.
+
+    Args:
+        model: the generator.
+        features: of one sound, `[N, 192]` at 50 Hz, at least two seconds.
+
+    Returns:
+        For the sound as a whole and for seconds apart, as the published program generates them:
+        the share of borders at which the lips are no faster than in 95 % of all frames, and the
+        mean speed at borders in mean speeds of all frames.
+    """
+    rest = load_rig().mean_face
+    apart = [model.offsets(second, rest) for second in features.split(FEATURE_RATE)]
+    places = torch.arange(FRAME_RATE, len(features) // 2, FRAME_RATE)
+    found = {}
+    for name, offsets in (("whole", model.offsets(features, rest)), ("apart", torch.cat(apart))):
+        speeds, everywhere = border_speeds(offsets[1::2], places)
+        found[f"{name}, within 95 %"] = share_below(speeds, everywhere)
+        found[f"{name}, speed"] = float(speeds.mean() / everywhere.mean())
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m soliloquy.training.kflm", description=__doc__)
-    parser.add_argument("command", choices=["ablate"])
-    parser.add_argument("data", type=Path, help="sessions, with `train` and `held_out`")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--only", choices=list(ABLATIONS), help="one variant")
+    commands = parser.add_subparsers(dest="command", required=True)
+    table = commands.add_parser("ablate", help="table 3: train and measure every variant")
+    table.add_argument("data", type=Path, help="sessions, with `train` and `held_out`")
+    table.add_argument("--seeds", type=int, default=3)
+    table.add_argument("--steps", type=int, default=ABLATION_STEPS)
+    table.add_argument("--only", choices=list(ABLATIONS), help="one variant")
+    speeds = commands.add_parser("borders", help="lip speed at borders of the bundled generator")
+    speeds.add_argument("sounds", type=Path, nargs="+")
+    measured = commands.add_parser("measure", help="LMD and M-LMD of the bundled generator")
+    measured.add_argument("data", type=Path, help="sessions, with `held_out`")
     given = parser.parse_args(arguments)
-    loop = LoopConfig(steps=given.steps, learning_rate=2e-3, warmup=100, average=0.98)
-    recipe = KFLMRecipe(data=given.data, loop=loop)
-    for seed in range(given.seeds):
-        for name in [given.only] if given.only else ABLATIONS:
-            row = ablate(recipe, name, seed)
-            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    if given.command == "ablate":
+        loop = LoopConfig(steps=given.steps, learning_rate=2e-3, warmup=50, average=0.97)
+        recipe = KFLMRecipe(data=given.data, loop=loop)
+        for seed in range(given.seeds):
+            for name in [given.only] if given.only else ABLATIONS:
+                _show(ablate(recipe, name, seed))
+    elif given.command == "borders":
+        for sound in given.sounds:
+            features = atl_diff.load().features(read_sound(sound)[1][0])
+            _show({"sound": sound.name, **borders(load(), features)})
+    else:
+        _show(evaluate(load().network, read_sessions(given.data / "held_out")))
+
+
+def _show(row: dict[str, Any]) -> None:
+    shown = (f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+    print("; ".join(shown), flush=True)
 
 
 if __name__ == "__main__":

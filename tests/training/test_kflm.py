@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from soliloquy.models import checkpoints
-from soliloquy.models.motion.dual_domain import EMOTIONS, DualDomainConfig
+from soliloquy.models.motion.dual_domain import EMOTIONS, DualDomain, DualDomainConfig
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.training.kflm import (
     ABLATIONS,
     NEUTRAL,
+    ATLDiffMotion,
     Faces,
     KFLMRecipe,
+    borders,
     draw_batch,
     emotion_weights,
     evaluate,
@@ -87,3 +89,12 @@ def test_every_ablation_is_a_network_that_learns(name, monkeypatch):
     variant = recipe(network=replace(recipe().network, **ABLATIONS[name]), loop=loop)
     network = variant.train(sessions())
     assert evaluate(network, sessions(), count=1)["M-LMD"] > 0
+
+
+def test_borders_of_seconds_apart_are_told_from_a_whole():
+    torch.manual_seed(0)
+    model = ATLDiffMotion(network=DualDomain(recipe().network).eval())
+    ramp = torch.linspace(-1, 1, 300)[:, None].expand(300, 12)  # recurrent layers start anew
+    found = borders(model, ramp + 0.01 * torch.randn(300, 12))
+    assert found["whole, within 95 %"] >= 0.8
+    assert found["apart, speed"] > 2 * found["whole, speed"]
