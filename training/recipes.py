@@ -44,8 +44,56 @@ def kflm() -> Recipe:
     return KFLMRecipe()
 
 
+def ksdiff() -> Recipe:
+    """KSDiff's speech encoder and its two denoisers."""
+    from .ksdiff import KSDiffRecipe
+
+    return KSDiffRecipe()
+
+
+def ksdiff_keyframes() -> Recipe:
+    """KSDiff's keyframe predictors, on a frozen speech encoder that `ksdiff` trained."""
+    from .ksdiff_keyframes import KeyframeRecipe
+
+    return KeyframeRecipe()
+
+
+def ksdiff_without_disentanglement() -> Recipe:
+    """KSDiff whose face and head hear the same features."""
+    return override(ksdiff(), ["speech.disentangled=false"])
+
+
+def ksdiff_without_dual_path() -> Recipe:
+    """KSDiff with one denoiser for face and head together."""
+    return override(ksdiff(), ["dual=false"])
+
+
+def ksdiff_without_keyframes() -> Recipe:
+    """KSDiff whose denoisers know nothing of keyframes."""
+    none = [f"{path}.keyframes=0" for path in ("expression", "pose", "both")]
+    return override(ksdiff(), [*none, "emphasis=0"])
+
+
+def ksdiff_without_prosody() -> Recipe:
+    """KSDiff whose expression is not modulated by loudness and pitch."""
+    return override(ksdiff(), ["speech.prosody=false"])
+
+
+def ksdiff_without_transcript() -> Recipe:
+    """KSDiff that never reads what is said."""
+    unread = [f"{path}.transcript=false" for path in ("speech", "expression", "pose", "both")]
+    return override(ksdiff(), unread)
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "starter": starter,
+    "ksdiff": ksdiff,
+    "ksdiff_keyframes": ksdiff_keyframes,
+    "ksdiff_without_disentanglement": ksdiff_without_disentanglement,
+    "ksdiff_without_dual_path": ksdiff_without_dual_path,
+    "ksdiff_without_keyframes": ksdiff_without_keyframes,
+    "ksdiff_without_prosody": ksdiff_without_prosody,
+    "ksdiff_without_transcript": ksdiff_without_transcript,
     "atom": atom,
     "kflm": kflm,
 }
