@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import checkpoints
-from ..models.keyframes.establish import SMOOTHING, deviation, peaks, speed
+from ..models.keyframes.establish import MARKED_WEIGHTS, SMOOTHING, deviation, peaks, speed
 from ..models.keyframes.ksdiff import decode
 from ..models.keyframes.predictor import BEGIN, KeyframePredictors, PredictorConfig
 from ..models.speech.dual_path import DualPathSpeech
 from .ksdiff_data import FRAME_RATE, FRAMES, Sessions, read_sessions
 from .loop import Log, LoopConfig, train
 
-PATHS = {"expression": slice(0, 52), "pose": slice(52, 59)}
+PATHS = {"expression": list(MARKED_WEIGHTS), "pose": list(range(52, 59))}
 APART = 3.0  # frames
 SOFT = 0.5  # target of the frames beside a keyframe: 40 ms are hardly seen
 HEAVIEST = 10.0  # weight of a keyframe over a frame that is none
@@ -76,7 +76,7 @@ def mark_sessions(sessions: Sessions, folder: Path | None = None) -> np.ndarray:
 
     With a folder they are kept there, and read if they fit.
     """
-    path = folder / "keyframes.npy" if folder else None
+    path = folder / "marks.npy" if folder else None
     shape = (*sessions.motion.shape[:3], 2)
     if path and path.exists():
         kept = np.load(path)

@@ -14,12 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..motion.arkit import ARKIT52
 from ..payloads import KEYFRAME_PATHS, Keyframes, Motion
 
 SMOOTHING = {"expression": 0.06, "pose": 0.12}  # seconds: 1.5 and 3 frames at 25 frames/s
 APART = 0.12  # seconds between keyframes of one path, at least: 3 frames at 25 frames/s
 LEAST_DEVIATION = 0.1  # of the liveliest coefficient's: what hardly moves is not made to count
 STILL = 1e-6  # change per frame below which nothing moves
+# Blinks and gaze do not count: they are fast, and hardly led by what is said.
+MARKED_WEIGHTS = tuple(
+    i for i, name in enumerate(ARKIT52) if not name.startswith(("eyeBlink", "eyeLook"))
+)
 STRENGTHS = (0.25, 2.0)  # of keyframes, where 1 is the average one
 
 
@@ -44,7 +49,8 @@ def establish(motion: Motion, deviations: Mapping[str, Tensor] | None = None) ->
 def coefficients(motion: Motion, path: str) -> Tensor:
     """What a path moves, `[T, C]`: weights or offsets; rotation, translation and log scale."""
     if path == "expression":
-        return motion.values.flatten(1)
+        values = motion.values.flatten(1)
+        return values[:, MARKED_WEIGHTS] if motion.space == "arkit52" else values
     return torch.cat([motion.rotation, motion.translation, motion.scale.log()[:, None]], dim=1)
 
 

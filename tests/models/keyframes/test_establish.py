@@ -1,5 +1,7 @@
 """Keyframes of a given motion."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from soliloquy.models.keyframes.establish import (
@@ -19,7 +21,7 @@ def motion(values: torch.Tensor, rotation: torch.Tensor, fps: float = 25) -> Mot
     frames = len(values)
     return Motion(
         space="arkit52",
-        values=torch.nn.functional.pad(values[:, None], (0, 51)),
+        values=torch.nn.functional.pad(values[:, None], (24, 27)),  # jawOpen
         rotation=torch.nn.functional.pad(rotation[:, None], (1, 1)),
         translation=torch.zeros(frames, 3),
         scale=torch.ones(frames),
@@ -90,4 +92,12 @@ def test_strength_follows_the_height_of_a_peak():
 def test_the_pose_path_knows_rotation_translation_and_size():
     example = motion(torch.rand(9), torch.rand(9))
     assert coefficients(example, "pose").shape == (9, 7)
-    assert coefficients(example, "expression").shape == (9, 52)
+    assert coefficients(example, "expression").shape == (9, 42)
+
+
+def test_a_blink_is_no_keyframe():
+    example = motion(step_at(1.0, 25), torch.zeros(75))
+    values = example.values.clone()
+    values[50:53, 8:10] = 1.0
+    blinking = establish(replace(example, values=values))
+    assert torch.equal(blinking.marks["expression"], establish(example).marks["expression"])
