@@ -103,6 +103,13 @@ SYSTEMS: tuple[System, ...] = (
         files=(("path", "kdtalker/wav2lip"),),
     ),
     System(
+        name="hubert",
+        stage="speech",
+        title="HuBERT large (for MoDiTalker)",
+        loader="speech.hubert:load",
+        files=(("path", "audio_encoders/hubert-large-ls960-ft/pytorch_model"),),
+    ),
+    System(
         name="energy_peaks",
         stage="keyframes",
         title="Energy peaks (needs no weights)",
@@ -135,6 +142,15 @@ SYSTEMS: tuple[System, ...] = (
         licence="none stated (ATL-Diff)",
         speech="kflm",
         files=(("path", "atldiff/weight"),),
+    ),
+    System(
+        name="moditalker",
+        stage="motion",
+        title="AToM of MoDiTalker (published)",
+        loader="motion.atom_motion:load",
+        licence="none stated (MoDiTalker)",
+        speech="hubert",
+        files=(("path", "moditalker/atom"),),
     ),
     System(
         name="warp",
