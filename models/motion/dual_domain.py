@@ -112,8 +112,10 @@ class DualDomain(nn.Module):
         self.mouth = operations.Linear(domains, 3 * len(MOUTH))
         self.curves = self._curves(operations)
 
-    def forward(self, features: Tensor, rest: Tensor, emotion: Tensor) -> Tensor:
-        """Offsets from the face at rest."""
+    def forward(
+        self, features: Tensor, rest: Tensor, emotion: Tensor, frames: slice = slice(None)
+    ) -> Tensor:
+        """Offsets from the face at rest, at those of the features that `frames` chooses."""
         mixed = emotion.is_floating_point()
         felt = emotion @ self.feel.weight.to(emotion) if mixed else self.feel(emotion)
         x = self.hear(features) + (self.see(rest.flatten(1)) + felt)[:, None]
@@ -122,7 +124,7 @@ class DualDomain(nn.Module):
             domains.append(self._attend(x))
         if self.config.local_domain:
             domains.append(self.local(x)[0])
-        heard = torch.cat(domains, dim=-1) if domains else x
+        heard = (torch.cat(domains, dim=-1) if domains else x)[:, frames]
         points = (self.face(heard) * self.gate(heard)).unflatten(-1, (3, LANDMARKS))
         mouth = self.mouth(heard).unflatten(-1, (3, len(MOUTH)))
         points = points.index_copy(-1, torch.tensor(MOUTH, device=points.device), mouth)

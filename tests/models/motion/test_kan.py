@@ -3,7 +3,15 @@
 import pytest
 import torch
 from soliloquy.models import checkpoints
-from soliloquy.models.motion.kan import KAN, KANConfig, KANLayer, spline_bases, uniform_knots
+from soliloquy.models.motion.kan import (
+    KAN,
+    KANConfig,
+    KANLayer,
+    are_even,
+    even_cubic_bases,
+    spline_bases,
+    uniform_knots,
+)
 
 from ...golden_recipe import error, golden, state
 
@@ -35,6 +43,18 @@ def test_bases_add_up_to_one_between_the_inner_knots_and_vanish_outside(interval
     assert torch.allclose(inside.sum(-1), torch.ones(50, 1), atol=1e-5)
     outside = spline_bases(torch.tensor([[-9.0], [9.0]]), knots, order)
     assert not outside.any()
+
+
+def test_even_knots_take_a_shorter_way_to_the_same_bases():
+    knots = uniform_knots(KANConfig()).expand(7, -1)
+    x = 1.2 * torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    assert are_even(knots)
+    assert torch.allclose(even_cubic_bases(x, knots), spline_bases(x, knots, 3), atol=1e-6)
+    bent, apart = knots.clone(), knots.clone()
+    bent[:, 4] += 0.01
+    apart[3] += 0.1
+    assert not are_even(bent)
+    assert not are_even(apart)
 
 
 def test_a_layer_can_learn_a_curve_that_no_linear_layer_can():
