@@ -116,6 +116,7 @@ _MTOV = (
         name="moditalker/unet",
         title="MoDiTalker tri-plane U-Net",
         build="render.mtov.unet:build",
+        prepare="render.mtov.unet:prepare",
         prefixes=("module.", "diffusion_model."),
         markers=("input_blocks.0.0.weight", "input_attns.1.qkv.weight", "mid_attn.qkv.weight"),
         rename=(

@@ -80,12 +80,11 @@ class RotaryAttention(nn.Module):
         self.out = operations.Linear(inner, config.channels)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-        """Attend along the second axis; `turn` is cosine and sine, `[L, head channels]` each."""
-        qkv = rearrange(self.qkv(self.norm(x)), "b l (n h d) -> n b h l d", n=3, h=self.heads)
-        q, k = rotated(qkv[:2], turn)
-        return self.out(
-            rearrange(F.scaled_dot_product_attention(q, k, qkv[2]), "b h l d -> b l (h d)")
-        )
+        """Attend along the second axis; `turn` is `[L, head channels]` cosine and signed sine."""
+        qkv = rearrange(self.qkv(self.norm(x)), "b l (n h d) -> b l n h d", n=3, h=self.heads)
+        q, k = rearrange(rotated(qkv[:, :, :2], turn), "b l n h d -> n b h l d")
+        seen = F.scaled_dot_product_attention(q, k, qkv[:, :, 2].transpose(1, 2))
+        return self.out(rearrange(seen, "b h l d -> b l (h d)"))
 
 
 class GatedFeedForward(nn.Module):
@@ -260,29 +259,37 @@ def split_planes(latent: Tensor, shapes: tuple[tuple[int, int], ...]) -> list[Te
 
 
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Neighbouring channels `(a, b)` of x `[…, L, D]` → `(a, b) · cos + (−b, a) · sin`."""
-    cosine, sine = turn
-    swapped = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
-    return x * cosine + swapped * sine
+    """Neighbouring channels `(a, b)` of x `[B, L, …, D]` → `(a, b) · cosine + (b, a) · sine`."""
+    cosine, sine = (part.view(len(part), *[1] * (x.ndim - 3), -1) for part in turn)
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x * cosine, swapped, sine)
 
 
 def time_rotation(frames: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine `[T, channels]` of the angles along time, laid out in halves as published."""
+    """Cosine and signed sine `[T, channels]` of the angles along time, laid out in halves as
+    published."""
     frequencies = SLOWEST ** (-torch.arange(0, channels, 2).float() / channels)
     angles = torch.arange(frames).float()[:, None] * frequencies
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
+    return _turn(torch.cat([angles, angles], dim=-1))
 
 
 def picture_rotation(side: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine `[S², channels]`: rows turn the first half of the channels, columns the
-    second."""
+    """Cosine and signed sine `[S², channels]`: rows turn the first half of the channels, columns
+    the second."""
     scales = torch.logspace(0.0, log2(FINEST), channels // 4, base=2)
     angles = torch.linspace(-1.0, 1.0, side)[:, None] * scales * pi
     rows = angles[:, None].expand(-1, side, -1)
     columns = angles[None].expand(side, -1, -1)
     both = torch.cat([rows, columns], dim=-1).flatten(0, 1).repeat_interleave(2, dim=-1)
-    return both.cos(), both.sin()
+    return _turn(both)
+
+
+def _turn(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """`(a, b)` becomes `(a cos − b sin, b cos + a sin)`: the sine of every first channel is
+    negative."""
+    sine = angles.sin()
+    sine[..., ::2] *= -1
+    return angles.cos(), sine
 
 
 def build(

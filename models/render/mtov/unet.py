@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ...checkpoints import config_of
 from ...payloads import PayloadError
 
+StateDict = dict[str, Tensor]
 SLOWEST = 1e4  # longest wavelength of the timestep's sinusoids, over 2π
 FRAMES = 16  # height of the planes yt and xt
 
@@ -137,15 +138,14 @@ class PlaceAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.norm = GroupNorm(config.norm_groups, channels, operations)
-        self.qkv = operations.Conv1d(channels, 3 * channels, 1)  # per head: q, k, v
-        self.out = operations.Conv1d(channels, channels, 1)
+        self.qkv = operations.Linear(channels, 3 * channels)  # per head: q, k, v
+        self.out = operations.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attention over the last axis."""
-        qkv = rearrange(self.qkv(self.norm(x)), "b (h n d) l -> n b h l d", h=self.heads, n=3)
-        # Without a copy the channels are not neighbours in memory, and the slow attention is taken.
-        seen = F.scaled_dot_product_attention(*qkv.contiguous())
-        return x + self.out(rearrange(seen, "b h l d -> b (h d) l"))
+        qkv = rearrange(self.qkv(self.norm(x).mT), "b l (h n d) -> n b h l d", h=self.heads, n=3)
+        seen = F.scaled_dot_product_attention(*qkv)
+        return x + self.out(rearrange(seen, "b h l d -> b l (h d)")).mT
 
 
 class PlaneBlock(nn.Module):
@@ -326,6 +326,12 @@ def timestep_waves(t: Tensor, channels: int) -> Tensor:
     falling = torch.arange(half, dtype=torch.float32, device=t.device) / half
     angles = t[:, None].float() * torch.exp(-log(SLOWEST) * falling)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def prepare(state: StateDict) -> StateDict:
+    """The convolutions of width 1 around the published attentions as the matrices that they are."""
+    ends = ("qkv.weight", "proj_out.weight")
+    return {key: value.squeeze(-1) if key.endswith(ends) else value for key, value in state.items()}
 
 
 def build(
