@@ -106,13 +106,16 @@ def guided_noise(
     frames = range(motion.timeline.num_frames)[start:stop]
     if not frames:
         raise PayloadError(f"No frames lie between {start} and {stop}; give a longer range.")
-    landmarks = posed_landmarks(motion, portrait)
-    kind = PublishedGuide if options.mode == "reference" else Guide
-    guide = kind.of(portrait, landmarks, options)
+    reference = options.mode == "reference"
+    alone = options.normalisation != "clip" and not reference
+    known = frames if alone else range(motion.timeline.num_frames)
+    landmarks = posed_landmarks(motion, portrait, known)
+    guide = (PublishedGuide if reference else Guide).of(portrait, landmarks, options)
     noised, masks = [], []
     for first in range(frames.start, frames.stop, BLOCK):
         block = range(first, min(first + BLOCK, frames.stop))
-        mask = guide.frames(block)[:, None]
+        places = range(block.start - known.start, block.stop - known.start)
+        mask = guide.frames(places)[:, None]
         masks.append(mask)
         noised.append(guide.identity + (mask + options.r_min) * frame_noise(block, options))
         if on_frame:

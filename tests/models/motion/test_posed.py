@@ -58,3 +58,9 @@ def test_an_open_jaw_lowers_the_chin():
     rest, found = drawn_face(), posed_landmarks(motion_of(2, jawOpen=1.0), drawn_face())
     closed = posed_landmarks(motion_of(2, jawOpen=0.0), rest)
     assert (found[:, 8, 1] - closed[:, 8, 1]).min() > 5  # pixels
+
+
+def test_some_frames_are_the_same_as_in_the_whole():
+    portrait, motion = drawn_face(), motion_of(20, fps=30)
+    whole = posed_landmarks(motion, portrait)
+    assert torch.allclose(posed_landmarks(motion, portrait, range(7, 12)), whole[7:12], atol=1e-4)
