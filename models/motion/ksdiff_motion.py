@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .. import checkpoints
 from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeline, frames_for
-from ..sampling import Denoiser, OnStep, guided, sample_ddim, seeded_noise, trailing_timesteps
+from ..sampling import Denoiser, OnStep, sample_ddim, seeded_noise, trailing_timesteps
 from .edit import soft_limit
 from .gaze import hold_gaze
 from .kdtalker_motion import resample
@@ -41,6 +41,7 @@ class KSDiffMotionModel:
 
     network: KSDiff
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    keyframe_guidance: float = 2.5  # how closely keyframes are followed, 1 is as trained
 
     @torch.no_grad()
     def sample(
@@ -61,7 +62,7 @@ class KSDiffMotionModel:
             portrait: not used, motion is relative to any portrait.
             keyframes: when to move most; a path without marks of its own is free.
             steps: of diffusion, 8 by default.
-            guidance: how closely to follow the speech; 1 by default, more takes twice the time.
+            guidance: how closely to follow the speech; 1 by default, more takes longer.
             seed: the same seed gives the same motion.
             on_step: called with (denoising steps done, in all).
 
@@ -83,6 +84,7 @@ class KSDiffMotionModel:
                 strength=torch.stack([marks[path] for path in _halves(name)], dim=1),
                 timesteps=timesteps,
                 guidance=1.0 if guidance is None else guidance,
+                keyframe_guidance=self.keyframe_guidance,
             )
             clips.append(sampler.sample(_generator(seed, name), _part(on_step, index, parts)))
         return _motion(torch.cat(clips, dim=1), timeline)
@@ -118,6 +120,7 @@ class PathSampler:
     strength: Tensor  # [N, K], below 0 where nobody said anything
     timesteps: list[int]
     guidance: float
+    keyframe_guidance: float
 
     def sample(self, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
         """The coefficients in their units, `[N, C]` on the CPU."""
@@ -140,7 +143,7 @@ class PathSampler:
             return torch.cat([old[None], noisy[:, CONTEXT:]], dim=1)
 
         clean = sample_ddim(
-            guided(self._denoiser(start, True), self._denoiser(start, False), self.guidance),
+            self._denoiser(start),
             noise,
             schedule(),
             steps=self.timesteps,
@@ -149,29 +152,47 @@ class PathSampler:
         )
         return clean[0]
 
-    def _denoiser(self, start: int, heard: bool) -> Denoiser:
-        """The network with everything but the noise given."""
+    def _denoiser(self, start: int) -> Denoiser:
+        """The network with everything but the noise given, guided by speech and keyframes."""
         frames = torch.arange(start, start + WINDOW)
         held = frames.clamp(0, len(self.speech) - 1)
-        strength = self.strength[held]
         # A keyframe on the first or the last frame does not go on beyond the clip.
-        strength = torch.where((frames == held)[:, None], strength, strength.clamp(max=0))
-        options = {
-            "speech": self.speech[held],
-            "text": None if self.text is None else self.text[held],
-            "strength": strength,
-            "heard": torch.tensor(heard),
-            "known": frames < start + CONTEXT,
-        }
+        marks = self.strength[held]
+        marks = torch.where((frames == held)[:, None], marks, marks.clamp(max=0))
+        shares, heard, led = self._guesses()
+        unled = torch.full_like(marks, -1.0)
         given = {
-            name: None if value is None else value[None].to(self.device)
-            for name, value in options.items()
+            "speech": self.speech[held].expand(len(shares), -1, -1),
+            "strength": torch.stack([marks if share else unled for share in led]),
+            "heard": torch.tensor(heard),
+            "known": (frames < start + CONTEXT).expand(len(shares), -1),
         }
+        if self.text is not None:
+            given["text"] = self.text[held].expand(len(shares), -1, -1)
+        given = {name: value.to(self.device) for name, value in given.items()}
+        weights = torch.tensor(shares, device=self.device)[:, None, None]
 
         def denoise(noisy: Tensor, timestep: int) -> Tensor:
-            return self.network(noisy, torch.tensor([timestep], device=self.device), **given)
+            steps = torch.full((len(shares),), timestep, device=self.device)
+            guesses = self.network(noisy.expand(len(shares), -1, -1), steps, **given)
+            return (weights * guesses).sum(0, keepdim=True)
 
         return denoise
+
+    def _guesses(self) -> tuple[list[float], list[bool], list[bool]]:
+        """What is asked of the network at once: the share of each guess, who hears, who is led.
+
+        Classifier-free guidance for two conditions, one after the other (Brooks et al. 2023,
+        eq. 3): from nothing to the speech, from there to the keyframes.
+        """
+        lead = self.keyframe_guidance if (self.strength >= 0).any() else 0.0
+        rows = (
+            (lead, True, True),
+            (self.guidance - lead, True, False),
+            (1.0 - self.guidance, False, False),
+        )
+        asked = [row for row in rows if row[0] != 0]
+        return [row[0] for row in asked], [row[1] for row in asked], [row[2] for row in asked]
 
 
 def _joined(new: Tensor, old: Tensor) -> Tensor:

@@ -135,6 +135,29 @@ def test_guidance_changes_what_is_said():
     assert difference(plain, model().sample(heard, steps=2)) == 0
 
 
+def test_keyframes_are_followed_more_closely_with_guidance():
+    heard = speech(4.0)
+    told = keyframes(heard, pose=[50])
+    free = model().sample(heard, steps=2)
+    moved = []
+    for guidance in (0, 1, 3):
+        led = replace(model(), keyframe_guidance=guidance).sample(heard, None, told, steps=2)
+        moved.append(float((led.rotation - free.rotation).norm()))
+    assert moved[0] == pytest.approx(0, abs=1e-4)
+    assert 0 < moved[1] < moved[2]
+
+
+def test_guidance_by_speech_and_keyframes_is_the_sum_of_both():
+    heard = speech(2.0)
+    told = keyframes(heard, pose=[20])
+    both = model().sample(heard, None, told, steps=1, guidance=1.5)
+    plain = replace(model(), keyframe_guidance=1)
+    spoken, free = (plain.sample(heard, steps=1, guidance=g).rotation for g in (1.5, 1))
+    led = plain.sample(heard, None, told, steps=1).rotation
+    wanted = spoken + model().keyframe_guidance * (led - free)
+    assert torch.allclose(both.rotation, wanted, atol=1e-3)
+
+
 def test_progress_counts_up_to_the_end_and_can_stop():
     seen = []
     model().sample(speech(9.0), steps=3, on_step=lambda *step: seen.append(step))
