@@ -34,7 +34,7 @@ from ..payloads import KEYFRAME_PATHS, Keyframes, Motion, PayloadError
 from .establish import SMOOTHING, coefficients, deviation, peaks, speed
 
 SMALLEST, LARGEST = (480, 240), (8192, 8192)  # width and height, pixels
-HIGHEST = 2.0  # strength at the top of a lane
+HIGHEST = 2.25  # strength at the top of a lane; the usual one is 1
 TITLES = {"expression": "Expression keyframes", "pose": "Pose keyframes"}
 DOT = 4.0  # radius, pixels; less where there are many keyframes
 
