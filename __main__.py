@@ -27,6 +27,7 @@ BENCHMARKS = {
     "length": ("longest",),
     "memory": ("motion", "renderer"),
     "kdtalker": ("device", "steps", "batch"),
+    "atl_diff": (),
 }
 """Name → options that it takes."""
 
@@ -108,9 +109,10 @@ def command_line() -> argparse.ArgumentParser:
     bench.add_argument("--batch", type=int, metavar="N", help="kdtalker: frames at a time (1)")
     bench.set_defaults(run=run_bench)
 
-    from .weights_command import add_parser
+    from . import training_command, weights_command
 
-    add_parser(commands)
+    weights_command.add_parser(commands)
+    training_command.add_parser(commands)
     return parser
 
 

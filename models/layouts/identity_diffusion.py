@@ -56,4 +56,10 @@ FORMATS: tuple[Format, ...] = (
             (r"^conv_out\.", "image_out."),
         ),
     ),
+    Format(
+        name="identity_diffusion",
+        title="Soliloquy identity diffusion U-Net",
+        build="render.identity_diffusion.network:build",
+        markers=("identity.levels.0.weight", "middle.temporal.weight", "leave_norm.weight"),
+    ),
 )

@@ -207,7 +207,7 @@ class UNet3D(nn.Module):
     ) -> Tensor:
         """The prediction, with the context as `condition` made it."""
         batch, channels, frames, height, width = sample.shape
-        time = self._time(timestep, sample, batch, frames)
+        time = self._time(timestep, sample)
         pairs = iter(context)
         x = sample.permute(0, 2, 3, 4, 1).reshape(batch * frames, height, width, channels)
         x = self.image_in(x.permute(0, 3, 1, 2).to(self.image_in.weight.dtype))
@@ -231,12 +231,11 @@ class UNet3D(nn.Module):
         x = self.image_out(F.silu(self.norm_out(x)))
         return x.unflatten(0, (batch, frames)).transpose(1, 2).to(sample.dtype)
 
-    def _time(self, timestep: Tensor | int, sample: Tensor, batch: int, frames: int) -> Tensor:
-        """The activated embedding, `[1 or B · F, time channels]`."""
+    def _time(self, timestep: Tensor | int, sample: Tensor) -> Tensor:
+        """The activated embedding, `[1 or B, time channels]`."""
         steps = torch.as_tensor(timestep, device=sample.device).reshape(-1)
         waves = cosines(steps, self.config.block_out_channels[0]).to(self.time_in.weight.dtype)
-        time = self.time_activation(self.time_out(self.time_activation(self.time_in(waves))))
-        return time if len(time) == 1 else time.repeat_interleave(frames, dim=0)
+        return self.time_activation(self.time_out(self.time_activation(self.time_in(waves))))
 
     def _attentive(self) -> Iterator[Layer]:
         """The layers with cross-attention, in the order of their calls."""

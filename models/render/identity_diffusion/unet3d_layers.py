@@ -2,20 +2,25 @@
 
 All of them pass `[B · F, C, H, W]` on, in channels-last memory. Seen as `[B, C, F, H · W]` it is
 the same memory, so what upstream does in three dimensions is an image convolution here; seen as
-`[B · F, H · W, C]` it is rows of tokens.
+`[B · F, H · W, C]` it is rows of tokens. What works per frame or per place does so on a few of them
+at a time: what lies between two layers then stays in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 TRANSFORMER_EPS = 1e-6  # of the group norms before attention, whatever the configuration says
 TEMPORAL_EPS = 1e-5  # of those before convolutions over time, likewise
+
+AT_ONCE = 2**20  # numbers of a layer's widest tensor, a few frames or places of it
 
 KeyValues = Iterator[tuple[Tensor, Tensor]]  # of the context, one pair per cross-attention
 
@@ -36,6 +41,28 @@ def from_tokens(tokens: Tensor, like: Tensor) -> Tensor:
     """`[…, C]` as an image of the size of `like`, the same memory."""
     batch, _, height, width = like.shape
     return tokens.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, dim: int, widest: int) -> Tensor:
+    """`function(x)` of a function that treats indices of `dim` alike, a few at a time.
+
+    Args:
+        function: keeps that axis.
+        x: what it takes.
+        dim: the axis.
+        widest: numbers per index in the widest tensor inside the function.
+    """
+    count = max(1, AT_ONCE // max(widest, 1))
+    if x.device.type != "cpu" or x.shape[dim] <= count:
+        return function(x)
+    return torch.cat([function(part) for part in x.split(count, dim)], dim)
+
+
+def activated(function: nn.Module, x: Tensor) -> Tensor:
+    """An activation; SiLU in the same memory where no gradient needs what was there."""
+    if isinstance(function, nn.SiLU):
+        return F.silu(x, inplace=not x.requires_grad)
+    return function(x)
 
 
 class ResidualBlock(nn.Module):
@@ -63,12 +90,21 @@ class ResidualBlock(nn.Module):
         self.shortcut = operations.Conv2d(before, after, 1) if before != after else None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """`time` is the activated embedding `[B · F or 1, time]`."""
-        y = self.first(self.activation(self.first_norm(x)))
-        y = y + self.time(time)[:, :, None, None]
-        y = self.second(self.activation(self.second_norm(y)))
-        x = x if self.shortcut is None else self.shortcut(x)
-        return (x + y) if self.divisor == 1 else (x + y) / self.divisor
+        """`time` is the activated embedding, `[1 or B, time]`."""
+        shifts = self.time(time)[:, :, None, None].split(1)
+        clips = x.chunk(len(shifts))
+        parts = [
+            in_parts(partial(self._block, shift=shift), clip, 0, clip[0].numel())
+            for clip, shift in zip(clips, shifts, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _block(self, x: Tensor, shift: Tensor) -> Tensor:
+        y = self.first(activated(self.activation, self.first_norm(x)))
+        y = activated(self.activation, self.second_norm(y + shift))
+        y = self.second(y)
+        y = y + (x if self.shortcut is None else self.shortcut(x))
+        return y if self.divisor == 1 else y / self.divisor
 
 
 class TemporalBlock(nn.Module):
@@ -87,7 +123,7 @@ class TemporalBlock(nn.Module):
         """The block and its input, summed."""
         y = over_time(x, frames)
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            y = convolution(F.silu(norm(y)))
+            y = convolution(F.silu(norm(y), inplace=not y.requires_grad))
         return x + from_tokens(as_tokens(y), x)
 
 
@@ -149,6 +185,7 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         width = heads * head_channels
+        self.wider = 8 * width // channels + 1  # the gated layers' width against the channels
         self.norm = operations.GroupNorm(groups, channels, eps=TRANSFORMER_EPS)
         self.enter = operations.Linear(channels, width)
         self.first_norm = operations.LayerNorm(width)
@@ -162,19 +199,33 @@ class Transformer(nn.Module):
 
     def over_space(self, x: Tensor, pairs: KeyValues) -> Tensor:
         """The transformer and its input, summed; takes its pair of keys and values."""
-        tokens = self.enter(as_tokens(self.norm(x)))
-        tokens = tokens + self.first.among_tokens(self.first_norm(tokens))
-        tokens = tokens + self.second.to_context(self.second_norm(tokens), *next(pairs))
-        return x + from_tokens(self.leave(self._gated(tokens)), x)
+        keys, values = next(pairs)
+        parts = []
+        for clip, key, value in zip(
+            x.chunk(len(keys)), keys.split(1), values.split(1), strict=True
+        ):
+            draw = partial(self._in_frames, key=key, value=value)
+            parts.append(in_parts(draw, clip, 0, clip[0].numel() * self.wider))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def over_time(self, x: Tensor, frames: int) -> Tensor:
         """The transformer and its input, summed."""
-        normed = self.norm(over_time(x, frames)).permute(0, 2, 3, 1)
+        tokens = self.norm(over_time(x, frames)).permute(0, 2, 3, 1)
+        widest = tokens[:, :, 0].numel() * self.wider
+        return x + from_tokens(in_parts(self._along_frames, tokens, 2, widest), x)
+
+    def _in_frames(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        tokens = self.enter(as_tokens(self.norm(x)))
+        tokens = tokens + self.first.among_tokens(self.first_norm(tokens))
+        tokens = tokens + self.second.to_context(self.second_norm(tokens), key, value)
+        return x + from_tokens(self._gated(tokens), x)
+
+    def _along_frames(self, normed: Tensor) -> Tensor:
         tokens = self.enter(normed)
         tokens = tokens + self.first.among_frames(self.first_norm(tokens))
         tokens = tokens + self.second.among_frames(self.second_norm(tokens))
-        return x + from_tokens(self.leave(self._gated(tokens)), x)
+        return self._gated(tokens)
 
     def _gated(self, tokens: Tensor) -> Tensor:
         value, gate = self.widen(self.gated_norm(tokens)).chunk(2, dim=-1)
-        return tokens + self.narrow(value * F.gelu(gate))
+        return self.leave(tokens + self.narrow(value * F.gelu(gate)))

@@ -1,0 +1,286 @@
+"""The renderer of ATL-Diff's kind: landmark-guided noise becomes frames in eight steps of DDIM.
+
+Stage 5. The square around the face is drawn in windows of 30 frames that overlap and are blended,
+then put back into the picture. What the small square cannot hold of the portrait, its fine detail,
+moves along with the landmarks and is kept where the network did not draw something new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ... import checkpoints
+from ...motion.posed import posed_landmarks
+from ...noise.landmark_guided import (
+    NoiseOptions,
+    guided_noise,
+    identity_picture,
+    square_affine,
+)
+from ...payloads import GuidedNoise, Motion, PayloadError, Portrait
+from ...portrait.affine import extract_crop
+from ...portrait.paste import PasteBack
+from . import process
+from .guidance import landmark_channels, landmark_marks, moved_along
+from .network import EMOTIONS, Identity, IdentityDiffusion
+
+WEIGHTS = Path(__file__).resolve().parents[3] / "weights" / "identity_diffusion.safetensors"
+WINDOW = 30  # frames that are drawn together, the paper's second
+OVERLAP = 6  # frames that two windows share, and over which one fades into the other
+SMALLEST_STEP = 8  # the square's side is a multiple, pixels
+FRESH = 0.06  # difference to the moved identity at which something new was drawn, of 0 … 1
+FRESH_REACH = 9  # pixels around it that count as new, too
+
+OnFrame = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """What all windows of a clip share; tensors are on the renderer's device."""
+
+    portrait: Portrait
+    motion: Motion
+    noise: GuidedNoise | None  # of the whole clip, where the user gave it
+    size: int  # of the square, pixels
+    points: Tensor  # [T, 68, 2], pixels of the square
+    rest: Tensor  # [68, 2]
+    identity: Identity
+    detail: Tensor  # [1, 3, S, S], what the square does not hold of the portrait's crop
+    paste: PasteBack
+
+
+class IdentityDiffusionRenderer:
+    """Renders landmark motion by diffusion in a square around the face.
+
+    Args:
+        network: trained to start from guided noise.
+        device: where to compute.
+        size: side of the square where no guided noise says another, 128 or 256 pixels.
+        steps: of DDIM per window, 2 or more; the paper's 8.
+        emotion: one of `network.EMOTIONS`.
+        seed: of the noise where none is given.
+    """
+
+    space = "landmarks68"
+    starts_from_noise = True  # takes `guided_noise`
+
+    def __init__(
+        self,
+        network: IdentityDiffusion,
+        device: torch.device | str = "cpu",
+        *,
+        size: int = 128,
+        steps: int = process.STEPS,
+        emotion: str = EMOTIONS[-1],
+        seed: int = 0,
+    ) -> None:
+        if emotion not in EMOTIONS:
+            raise PayloadError(f"'{emotion}' is none of the emotions {', '.join(EMOTIONS)}.")
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.size, self.steps, self.seed = size, steps, seed
+        self.emotion = EMOTIONS.index(emotion)
+
+    def render(
+        self,
+        portrait: Portrait,
+        motion: Motion,
+        *,
+        batch: int = 8,
+        on_frame: OnFrame | None = None,
+        guided_noise: GuidedNoise | None = None,
+    ) -> Iterator[Tensor]:
+        """The frames of a motion, `batch` at a time.
+
+        Args:
+            portrait: whose face it is.
+            motion: in the space `landmarks68`.
+            batch: frames per tensor; changes nothing else.
+            on_frame: called with (frames done, frames in all), also while a window is drawn.
+            guided_noise: where to start, one frame per frame of the motion; made here if absent.
+
+        Yields:
+            `[b, H, W, 3]` uint8 on the CPU, the portrait's full picture.
+
+        Raises:
+            PayloadError: motion in another space, noise of another portrait, length or size, or a
+                batch below 1.
+        """
+        if motion.space != self.space:
+            raise PayloadError(
+                f"The identity diffusion renderer moves by {self.space}, but {motion.space} motion"
+                " was given. Convert it first."
+            )
+        if batch < 1:
+            raise PayloadError(f"A batch of {batch} frames was asked for; at least 1 is needed.")
+        setup = self.prepare(portrait, motion, guided_noise)
+        total, done = motion.timeline.num_frames, 0
+        for squares, frames in self._blended(setup, on_frame):
+            for part, index in zip(squares.split(batch), frames.split(batch), strict=True):
+                pictures = self._finished(setup, part, index)
+                done += len(part)
+                if on_frame:
+                    on_frame(done, total)
+                yield pictures
+
+    @torch.inference_mode()
+    def prepare(
+        self, portrait: Portrait, motion: Motion, noise: GuidedNoise | None = None
+    ) -> Setup:
+        """What all windows of a clip share.
+
+        Raises:
+            PayloadError: see `render`.
+        """
+        size = self.size if noise is None else _checked(noise, portrait, motion)
+        affine = square_affine(portrait, size)
+        landmarks = torch.cat([portrait.landmarks[None], posed_landmarks(motion, portrait)])
+        points = landmarks[..., :2].double() @ affine[:2, :2].T + affine[:2, 2]
+        points = points.float().to(self.device)
+        picture = identity_picture(portrait, size)[None].to(self.device)
+        marks = landmark_marks(points[:1], size)[:, None]
+        crop = extract_crop(portrait.image, portrait.crop, portrait.crop_size)
+        crop = crop.permute(2, 0, 1)[None].to(self.device)
+        return Setup(
+            portrait=portrait,
+            motion=motion,
+            noise=noise,
+            size=size,
+            points=points[1:],
+            rest=points[0],
+            identity=self.network.recognise(process.to_signed(picture), marks),
+            detail=crop - enlarged(picture, portrait.crop_size),
+            paste=PasteBack(portrait, device=self.device),
+        )
+
+    def _blended(self, setup: Setup, on_frame: OnFrame | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Drawn squares `[n, 3, S, S]` in 0 … 1 with the numbers of their frames."""
+        total = setup.motion.timeline.num_frames
+        spans = windows(total)
+        tail: Tensor | None = None
+        for i, (start, stop) in enumerate(spans):
+            squares = self._drawn(setup, range(start, stop), on_frame)
+            if tail is not None:
+                squares = torch.cat([fade(tail, squares[: len(tail)]), squares[len(tail) :]])
+            ready = (spans[i + 1][0] if i + 1 < len(spans) else total) - start
+            tail = squares[ready:]
+            yield squares[:ready], torch.arange(start, start + ready)
+
+    @torch.inference_mode()
+    def _drawn(self, setup: Setup, frames: range, on_frame: OnFrame | None) -> Tensor:
+        """One window: `[n, 3, S, S]` in 0 … 1."""
+        noise = self._noise(setup, frames)
+        points = setup.points[frames.start : frames.stop]
+        channels = landmark_channels(points, setup.rest, setup.size)
+        guide = torch.cat([noise.mask.to(self.device), channels], dim=1)[None]
+        emotion = torch.tensor([self.emotion], device=self.device)
+
+        def predict(noisy: Tensor, timestep: int) -> Tensor:
+            step = torch.tensor([timestep], device=self.device)
+            return self.network(noisy, step, guide, setup.identity, emotion)
+
+        def report(done: int, steps: int) -> None:
+            if on_frame:  # so that the user can interrupt between steps
+                on_frame(frames.start, setup.motion.timeline.num_frames)
+
+        start = process.to_signed(noise.frames.to(self.device))[None]
+        ground = setup.identity.picture[:, None]
+        clean = process.sample(predict, start, ground, steps=self.steps, on_step=report)
+        return process.from_signed(clean[0])
+
+    def _noise(self, setup: Setup, frames: range) -> GuidedNoise:
+        if setup.noise is not None:
+            part = slice(frames.start, frames.stop)
+            return replace(
+                setup.noise, frames=setup.noise.frames[part], mask=setup.noise.mask[part]
+            )
+        return guided_noise(
+            setup.portrait,
+            setup.motion,
+            NoiseOptions(size=setup.size, seed=self.seed),
+            start=frames.start,
+            stop=frames.stop,
+        )
+
+    @torch.inference_mode()
+    def _finished(self, setup: Setup, squares: Tensor, frames: Tensor) -> Tensor:
+        """Squares with the portrait's detail, in the full picture: uint8 `[b, H, W, 3]`."""
+        points = setup.points[frames.to(self.device)]
+        shift = landmark_channels(points, setup.rest, setup.size)[:, 1:]
+        side = setup.portrait.crop_size
+        still = process.from_signed(setup.identity.picture).expand(len(squares), -1, -1, -1)
+        kept = enlarged(kept_detail(squares, moved_along(still, shift)), side)
+        detail = moved_along(setup.detail.expand(len(squares), -1, -1, -1), shift)
+        crops = (enlarged(squares, side) + kept * detail).clamp(0, 1)
+        crops = (crops * 255).round().to(torch.uint8)
+        return setup.paste(crops.permute(0, 2, 3, 1)).cpu()
+
+
+def windows(total: int) -> list[tuple[int, int]]:
+    """First and last frame (excluded) of the windows over `total` frames."""
+    starts = range(0, max(total - OVERLAP, 1), WINDOW - OVERLAP)
+    return [(start, min(start + WINDOW, total)) for start in starts]
+
+
+def fade(before: Tensor, after: Tensor) -> Tensor:
+    """One `[n, …]` turning smoothly into the other over its n frames."""
+    share = (torch.arange(len(before), device=before.device) + 0.5) / max(len(before), 1)
+    share = (share * share * (3 - 2 * share)).view(-1, *[1] * (before.ndim - 1))
+    return torch.lerp(before, after, share)
+
+
+def kept_detail(drawn: Tensor, moved: Tensor) -> Tensor:
+    """How much of the portrait's detail stays, `[n, 1, S, S]`: none where anything new is drawn."""
+    new = (drawn - moved).abs().amax(1, keepdim=True)
+    new = F.max_pool2d(F.avg_pool2d(new, 3, 1, 1), 3, 1, 1)
+    new = F.avg_pool2d(new, FRESH_REACH // 2, 1, FRESH_REACH // 4)
+    return torch.exp(-(new / FRESH).square())
+
+
+def enlarged(pictures: Tensor, side: int) -> Tensor:
+    """`[N, C, S, S]` at another size."""
+    smaller = side < pictures.shape[-1]
+    return F.interpolate(
+        pictures, (side, side), mode="bicubic", antialias=smaller, align_corners=False
+    )
+
+
+def _checked(noise: GuidedNoise, portrait: Portrait, motion: Motion) -> int:
+    """The side of the noise's square, if it belongs to portrait and motion."""
+    frames, _, height, width = noise.frames.shape
+    if frames != motion.timeline.num_frames:
+        raise PayloadError(
+            f"The guided noise has {frames} frames and the motion {motion.timeline.num_frames}."
+            " Make the noise from the same motion."
+        )
+    other = noise.portrait
+    same = other.size == portrait.size and torch.equal(other.crop, portrait.crop)
+    if other is not portrait and not same:
+        raise PayloadError(
+            "The guided noise was made for another portrait, or another crop of it. Make it from"
+            " the portrait that is rendered."
+        )
+    if height != width or height % SMALLEST_STEP:
+        raise PayloadError(
+            f"The guided noise is {width}×{height}; the identity diffusion renderer needs squares"
+            f" whose side is a multiple of {SMALLEST_STEP}, such as 128 or 256."
+        )
+    return height
+
+
+def load(
+    device: str | torch.device = "cpu",
+    path: str | Path | None = None,
+    operations: ModuleType | Any = nn,
+) -> IdentityDiffusionRenderer:
+    """The bundled renderer, or one with the weights at `path`."""
+    network = checkpoints.load("identity_diffusion", path or WEIGHTS, operations)
+    return IdentityDiffusionRenderer(network, device)

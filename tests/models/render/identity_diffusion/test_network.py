@@ -1,0 +1,113 @@
+"""The network begins with the identity moved along, and every input reaches its frames."""
+
+import pytest
+import torch
+from soliloquy.models import checkpoints
+from soliloquy.models.checkpoints import CheckpointError
+from soliloquy.models.render.identity_diffusion.guidance import moved_along
+from soliloquy.models.render.identity_diffusion.network import (
+    EMOTIONS,
+    IdentityDiffusion,
+    IdentityDiffusionConfig,
+)
+
+from .small import SMALL, network
+
+
+def inputs(frames=3, size=32, batch=2):
+    random = torch.Generator().manual_seed(0)
+    noisy = torch.randn(batch, frames, 3, size, size, generator=random)
+    guide = torch.rand(batch, frames, 4, size, size, generator=random)
+    picture = torch.randn(batch, 3, size, size, generator=random)
+    marks = torch.rand(batch, 1, size, size, generator=random)
+    return noisy, torch.tensor([900, 20])[:batch], guide, (picture, marks)
+
+
+def test_untrained_it_draws_the_identity_where_the_landmarks_take_it():
+    module = IdentityDiffusion(SMALL).requires_grad_(False)
+    module.leave.bias.zero_()
+    noisy, timestep, guide, (picture, marks) = inputs()
+    found = module(noisy, timestep, guide, (picture, marks))
+    moved = moved_along(picture.repeat_interleave(3, 0), guide[:, :, -2:].flatten(0, 1))
+    assert torch.allclose(found.flatten(0, 1), moved, atol=1e-6)
+
+
+@pytest.mark.parametrize("changed", ["noisy", "timestep", "guide", "picture", "marks", "emotion"])
+def test_every_input_matters(changed):
+    module = network()
+    noisy, timestep, guide, (picture, marks) = inputs()
+    emotion = torch.tensor([7, 7])
+    before = module(noisy, timestep, guide, (picture, marks), emotion)
+    values = {"noisy": noisy, "guide": guide, "picture": picture, "marks": marks}
+    values |= {"timestep": timestep, "emotion": emotion}
+    values[changed] = values[changed].flip(0) if changed != "emotion" else torch.tensor([4, 0])
+    after = module(
+        values["noisy"],
+        values["timestep"],
+        values["guide"],
+        (values["picture"], values["marks"]),
+        values["emotion"],
+    )
+    assert not torch.allclose(before, after, atol=1e-5)
+
+
+def test_frames_know_of_their_neighbours():
+    module, (noisy, timestep, guide, identity) = network(), inputs(frames=9)
+    changed = noisy.clone()
+    changed[:, 4] += 1
+    difference = (
+        (module(changed, timestep, guide, identity) - module(noisy, timestep, guide, identity))
+        .abs()
+        .amax((0, 2, 3, 4))
+    )
+    assert (difference[3:6] > 1e-5).all()
+
+
+def test_clips_of_a_batch_do_not_know_of_each_other():
+    module, (noisy, timestep, guide, (picture, marks)) = network(), inputs()
+    together = module(noisy, timestep, guide, (picture, marks))
+    alone = module(noisy[1:], timestep[1:], guide[1:], (picture[1:], marks[1:]))
+    assert torch.allclose(together[1:], alone, atol=1e-5)
+
+
+def test_an_identity_is_recognised_once_for_all_steps():
+    module, (noisy, timestep, guide, identity) = network(), inputs()
+    known = module.recognise(*identity)
+    assert torch.equal(
+        module(noisy, timestep, guide, known), module(noisy, timestep, guide, identity)
+    )
+
+
+def test_without_an_emotion_it_is_neutral():
+    module, arguments = network(), inputs()
+    neutral = torch.full((2,), EMOTIONS.index("neutral"))
+    assert torch.equal(module(*arguments), module(*arguments, neutral))
+
+
+def test_gradients_reach_every_parameter_but_the_other_emotions():
+    module = network().requires_grad_(True)
+    module(*inputs()).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+@pytest.mark.parametrize("size", [(24, 40), (64, 64)])
+def test_other_sizes_and_lengths_work(size):
+    noisy, guide = torch.randn(1, 5, 3, *size), torch.rand(1, 5, 4, *size)
+    identity = (torch.randn(1, 3, *size), torch.rand(1, 1, *size))
+    assert network()(noisy, torch.tensor([3]), guide, identity).shape == noisy.shape
+
+
+def test_it_survives_a_weight_file(tmp_path):
+    module, path = network(), tmp_path / "own.safetensors"
+    checkpoints.save(module, path, vars(SMALL))
+    loaded = checkpoints.load("identity_diffusion", path)
+    assert loaded.config == SMALL
+    assert torch.allclose(loaded(*inputs()), module(*inputs()), atol=0.05)
+    with pytest.raises(CheckpointError, match="no configuration"):
+        checkpoints.load("identity_diffusion", module.state_dict())
+
+
+def test_the_bundled_sizes_are_small():
+    with torch.device("meta"):
+        module = IdentityDiffusion(IdentityDiffusionConfig())
+    assert sum(p.numel() for p in module.parameters()) < 1_000_000

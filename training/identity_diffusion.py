@@ -1,0 +1,239 @@
+"""The identity diffusion U-Net of ATL-Diff, from nothing to weights.
+
+    python -m soliloquy train identity_diffusion -o FOLDER --set pictures=… corpus=…
+
+The clips are drawn by the warp renderer (`identity_diffusion_data.py`), once, into the folder.
+`start=plain` trains the same network to begin at plain noise, for comparison.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import checkpoints
+from ..models.noise.landmark_guided import R_MIN, NoiseOptions, blurred_marks
+from ..models.render.identity_diffusion import process
+from ..models.render.identity_diffusion.guidance import landmark_channels, landmark_marks
+from ..models.render.identity_diffusion.network import (
+    EMOTIONS,
+    IdentityDiffusion,
+    IdentityDiffusionConfig,
+)
+from .identity_diffusion_data import SIZE, Clips, prepare
+from .loop import Log, LoopConfig, train
+
+NAME = "identity_diffusion"
+WIDE, NARROW = 1.1, 0.5  # kernels of the guide in training, shares of the usual one
+NO_EMOTION = 0.3  # share of clips whose emotion is not told
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityDiffusionRecipe:
+    """Everything that decides what comes out."""
+
+    network: IdentityDiffusionConfig = field(default_factory=IdentityDiffusionConfig)
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(
+            steps=1500, learning_rate=2e-3, average=0.995, save_every=100
+        )
+    )
+    seed: int = 0
+    batch: int = 2  # clips
+    frames: int = 8  # of a clip
+    side: int = 80  # of the part of the square that is looked at, pixels
+    mask_weight: float = 4.0  # of what may move, against 1 for the rest
+    edge_weight: float = 0.5  # of the error in differences between neighbouring pixels
+    time_weight: float = 0.5  # of the error in differences between frames
+    pictures: Path = Path("portraits")  # folder with faces, beside the astronaut
+    corpus: Path = Path("corpus")  # what `training.starter synthesise` wrote
+    face_landmarker: Path | None = None  # MediaPipe's model, to find the faces with
+    held_out: tuple[str, ...] = ("photo_outdoor", "painting_full", "nine_faces#8")
+    train_clips: int = 306
+    test_clips: int = 36
+
+    def clips(self, folder: Path) -> tuple[Clips, Clips]:
+        """To train on and to test with; drawn into `folder` if they are not there."""
+        paths = [folder / f"{part}.safetensors" for part in ("train", "test")]
+        if not all(path.exists() for path in paths):
+            folder.mkdir(parents=True, exist_ok=True)
+            counts = (self.train_clips, self.test_clips)
+            drawn = prepare(self.pictures, self.corpus, self.held_out, counts, self.face_landmarker)
+            for clips, path in zip(drawn, paths, strict=True):
+                clips.save(path)
+        return Clips.load(paths[0]), Clips.load(paths[1])
+
+    def run(self, folder: Path, on_log: Log | None = None) -> None:
+        """Train and leave `identity_diffusion.safetensors` in `folder`."""
+        torch.manual_seed(self.seed)
+        clips, _ = self.clips(folder / "clips")
+        network = IdentityDiffusion(self.network)
+        average = train(
+            network,
+            batches(clips, self),
+            lambda n, batch: identity_loss(n, batch, self),
+            self.loop,
+            on_log,
+            folder=folder,
+        )
+        config = asdict(self.network)
+        checkpoints.save(average, folder / f"{NAME}.safetensors", config, recipe=repr(self))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """What a training step sees; pictures are in -1 … 1."""
+
+    clean: Tensor  # [B, T, 3, H, W]
+    noisy: Tensor  # [B, T, 3, H, W]
+    guide: Tensor  # [B, T, 4, H, W]
+    timestep: Tensor  # [B]
+    picture: Tensor  # [B, 3, H, W], the identity
+    marks: Tensor  # [B, 1, H, W], of its landmarks
+    emotion: Tensor  # [B]
+
+
+def batches(clips: Clips, recipe: IdentityDiffusionRecipe) -> Callable[[int], Batch]:
+    """A function from a batch's number to the batch."""
+    alphas = process.alphas()
+
+    def draw(number: int) -> Batch:
+        source = random.Random(f"{recipe.seed} {number}")
+        generator = torch.Generator().manual_seed(source.randrange(2**62))
+        rows = [_row(clips, recipe, source, generator) for _ in range(recipe.batch)]
+        columns = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        timestep = torch.tensor([source.randrange(len(alphas)) for _ in rows])
+        strength, ground = columns.pop("strength"), columns["picture"][:, None]
+        noise = torch.randn(columns["clean"].shape, generator=generator)
+        if recipe.network.start == "guided":
+            noise = noise * strength
+        else:
+            ground = torch.zeros(1)
+        noisy = process.noised(columns["clean"], ground, noise, alphas[timestep])
+        return Batch(noisy=noisy, timestep=timestep, **columns)
+
+    return draw
+
+
+def _row(
+    clips: Clips, recipe: IdentityDiffusionRecipe, source: random.Random, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A part of a random clip, mirrored half of the time, in other colours."""
+    index = source.randrange(len(clips))
+    first = source.randrange(clips.frames.shape[1] - recipe.frames + 1)
+    points = clips.points[index, first : first + recipe.frames]
+    pictures = torch.cat(
+        [clips.identity[index, None], clips.frames[index, first : first + recipe.frames]]
+    ).float()
+    kernel = max(3, round(int(clips.kernel[index]) * source.uniform(NARROW, WIDE)))
+    row = conditions(points, clips.rest[index], kernel)
+    row["pictures"] = process.to_signed(recoloured(pictures / 255, source, generator))
+    if source.random() < 0.5:
+        row = {name: mirrored(name, value) for name, value in row.items()}
+    left, top = (source.randrange(SIZE - recipe.side + 1) for _ in range(2))
+    if source.random() < 0.7:  # around the face
+        centre = clips.rest[index].mean(0)
+        left, top = (
+            round(min(max(float(c) - recipe.side / 2 + source.gauss(0, 6), 0), SIZE - recipe.side))
+            for c in centre
+        )
+    row = {
+        name: value[..., top : top + recipe.side, left : left + recipe.side]
+        for name, value in row.items()
+    }
+    told = source.random() >= NO_EMOTION
+    row["emotion"] = clips.emotion[index] if told else torch.tensor(len(EMOTIONS) - 1)
+    pictures = row.pop("pictures")
+    row["picture"], row["clean"] = pictures[0], pictures[1:]
+    return row
+
+
+def conditions(points: Tensor, rest: Tensor, kernel: int) -> dict[str, Tensor]:
+    """Guide, strength of the guided noise, and marks at rest of a clip."""
+    options = NoiseOptions(size=SIZE, kernel=kernel)
+    peak = blurred_marks(rest[None], options).max()
+    mask = (blurred_marks(points, options) / peak).clamp(0, 1)[:, None]
+    return {
+        "guide": torch.cat([mask, landmark_channels(points, rest, SIZE)], dim=1),
+        "strength": process.strength(mask, R_MIN),
+        "marks": landmark_marks(rest[None], SIZE),
+    }
+
+
+def mirrored(name: str, value: Tensor) -> Tensor:
+    """Left and right exchanged; the guide's shift to the right, its third channel, too."""
+    value = value.flip(-1)
+    if name == "guide":
+        value[:, 2] = -value[:, 2]
+    return value
+
+
+def recoloured(pictures: Tensor, source: random.Random, generator: torch.Generator) -> Tensor:
+    """`[N, 3, H, W]` in 0 … 1 in other colours, all alike."""
+    if source.random() < 0.3:
+        pictures = pictures[:, torch.randperm(3, generator=generator)]
+    gamma = torch.exp(0.25 * torch.randn(3, 1, 1, generator=generator))
+    gain = 1 + 0.15 * torch.randn(3, 1, 1, generator=generator)
+    return (pictures.clamp(min=1e-4) ** gamma * gain).clamp(0, 1)
+
+
+def identity_loss(
+    network: Any, batch: Batch, recipe: IdentityDiffusionRecipe
+) -> tuple[Tensor, dict[str, float]]:
+    """Absolute error of the clean frames, of their edges and of their changes over time."""
+    clean, mask = batch.clean, batch.guide[:, :, :1]
+    found = network(
+        batch.noisy, batch.timestep, batch.guide, (batch.picture, batch.marks), batch.emotion
+    )
+    weight = 1 + recipe.mask_weight * mask
+    error = found - clean
+    pixels = (error.abs() * weight).mean()
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    time = (error.diff(dim=1).abs() * weight[:, 1:]).mean()
+    value = pixels + recipe.edge_weight * edges + recipe.time_weight * time
+    parts = {"pixels": pixels, "edges": edges, "time": time}
+    return value, {name: float(part.detach()) for name, part in parts.items()}
+
+
+@torch.inference_mode()
+def redraw(network: IdentityDiffusion, clips: Clips, index: int, seed: int, steps: int) -> Tensor:
+    """A clip again, from the noise that the network was trained on: `[T, 3, S, S]` in 0 … 1."""
+    row = conditions(clips.points[index], clips.rest[index], int(clips.kernel[index]))
+    picture = process.to_signed(clips.identity[index].float() / 255)[None]
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1, *clips.frames.shape[1:]), generator=generator)
+    ground = picture[:, None] if network.config.start == "guided" else torch.zeros(1)
+    start = ground + noise * row["strength"] if network.config.start == "guided" else noise
+    identity = network.recognise(picture, row["marks"][None])
+    guide, emotion = row["guide"][None], clips.emotion[index, None]
+
+    def predict(noisy: Tensor, timestep: int) -> Tensor:
+        return network(noisy, torch.tensor([timestep]), guide, identity, emotion)
+
+    return process.from_signed(process.sample(predict, start, ground, steps=steps)[0])
+
+
+def reconstruction(
+    network: IdentityDiffusion, clips: Clips, *, seed: int = 0, steps: int = process.STEPS
+) -> dict[str, float]:
+    """Root mean square error of redrawn clips in 0 … 255, and of the still portrait.
+
+    "face" counts pixels by the guide's mask, "frame" all alike.
+    """
+    sums: dict[str, list[float]] = {"frame": [], "face": [], "still_frame": [], "still_face": []}
+    for index in range(len(clips)):
+        clean = clips.frames[index].float()
+        mask = conditions(clips.points[index], clips.rest[index], int(clips.kernel[index]))
+        weight = mask["guide"][:, :1]
+        drawn = redraw(network, clips, index, seed + index, steps) * 255
+        for name, picture in (("", drawn), ("still_", clips.identity[index].float())):
+            square = (picture - clean).square()
+            sums[f"{name}frame"].append(float(square.mean()))
+            sums[f"{name}face"].append(float((square * weight).sum() / (3 * weight.sum())))
+    return {name: (sum(values) / len(values)) ** 0.5 for name, values in sums.items()}
