@@ -109,10 +109,11 @@ def command_line() -> argparse.ArgumentParser:
     bench.add_argument("--batch", type=int, metavar="N", help="kdtalker: frames at a time (1)")
     bench.set_defaults(run=run_bench)
 
-    from . import training_command, weights_command
+    from .training_command import add_parser as add_training
+    from .weights_command import add_parser as add_weights
 
-    weights_command.add_parser(commands)
-    training_command.add_parser(commands)
+    add_weights(commands)
+    add_training(commands)
     return parser
 
 
