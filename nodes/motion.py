@@ -38,9 +38,8 @@ class LoadMotionModel(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=[row.name for row in formats.systems("motion")],
-                    tooltip="Which model moves the face. 'starter' is bundled and wants the"
-                    " 'starter' speech encoder, 'kdtalker' wants 'wav2lip'. "
-                    + " ".join(licence_notes("motion")),
+                    tooltip=f"Which model moves the face. Each wants a speech encoder: {_wanted()}."
+                    " " + " ".join(licence_notes("motion")),
                 ),
             ],
             outputs=[
@@ -57,6 +56,11 @@ class LoadMotionModel(io.ComfyNode):
         """Load it onto the host's offload device."""
         loaded = load_system("motion", model)
         return io.NodeOutput(loaded, ui=say(*licence_notes("motion", model)))
+
+
+def _wanted() -> str:
+    """Which motion models want which speech encoder."""
+    return ", ".join(f"'{row.name}' wants '{row.speech}'" for row in formats.systems("motion"))
 
 
 class SampleMotion(io.ComfyNode):
