@@ -149,16 +149,27 @@ def _towards_pause(moment: float, ends: Tensor) -> float:
     return moment
 
 
+def blinks(begun: Tensor, times: Tensor) -> Tensor:
+    """Weights `[T, 52]` of lids that close at the moments `begun [B]`, seconds, sorted."""
+    weights = torch.zeros(len(times), len(ARKIT52))
+    _add_blinks(weights, begun, times)
+    return weights
+
+
+def _lid(since: Tensor) -> Tensor:
+    """How far a lid is closed, 0 … 1, seconds after it began to."""
+    closed = smooth_step(since / BLINK_CLOSE)
+    opening = ((since - BLINK_CLOSE - BLINK_HOLD) / BLINK_OPEN).clamp(0, 1)
+    return closed * (1 - smooth_step(opening**0.75))
+
+
 def _add_blinks(weights: Tensor, begun: Tensor, times: Tensor) -> None:
     """Lids: quickly down, slowly up."""
     duration = BLINK_CLOSE + BLINK_HOLD + BLINK_OPEN
     first = torch.searchsorted(times, begun.double())
     behind = torch.searchsorted(times, begun.double() + duration)
     for moment, start, stop in zip(begun.tolist(), first.tolist(), behind.tolist(), strict=True):
-        since = (times[start:stop] - moment).float()
-        closed = smooth_step(since / BLINK_CLOSE)
-        opening = ((since - BLINK_CLOSE - BLINK_HOLD) / BLINK_OPEN).clamp(0, 1)
-        lid = closed * (1 - smooth_step(opening**0.75))
+        lid = _lid((times[start:stop] - moment).float())
         for side, amount in (("Left", 1.0), ("Right", 0.98)):
             column = weights[start:stop, INDEX[f"eyeBlink{side}"]]
             torch.maximum(column, amount * lid, out=column)

@@ -18,10 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoints
+from ..keyframes.establish import keep_apart
 from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeline, frames_for
 from ..sampling import Denoiser, OnStep, sample_ddim, seeded_noise, trailing_timesteps
+from .arkit import INDEX
+from .drift import smooth_step
 from .edit import soft_limit
 from .gaze import hold_gaze
+from .gestures import BLINK_CLOSE, BLINK_HOLD, blinks
 from .kdtalker_motion import resample
 from .ksdiff import CHANNELS, PATHS, KSDiff, PathDenoiser, schedule
 
@@ -32,7 +36,10 @@ CONTEXT = 10  # frames of a window that exist already
 NEW = WINDOW - CONTEXT
 STEPS = 8
 LIMITS = (25.0, 35.0, 20.0)  # pitch, yaw, roll, degrees, approached softly
-SETTLE = 3.0  # frames in which what is left of a jump between windows fades
+SETTLE = {"expression": torch.tensor(8.0), "pose": torch.tensor(40.0)}  # frames
+LIDS = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
+BLINK = 0.35  # of a lid: what closes further becomes a blink, the rest none
+BLINK_APART = 0.4  # seconds between two blinks, at least
 
 
 @dataclass(kw_only=True, eq=False)
@@ -41,6 +48,7 @@ class KSDiffMotionModel:
 
     network: KSDiff
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    whole_blinks: bool = True  # whether lids blink as in `gestures.py`, at the network's moments
     keyframe_guidance: float = 2.5  # how closely keyframes are followed, 1 is as trained
 
     @torch.no_grad()
@@ -85,9 +93,10 @@ class KSDiffMotionModel:
                 timesteps=timesteps,
                 guidance=1.0 if guidance is None else guidance,
                 keyframe_guidance=self.keyframe_guidance,
+                settle=torch.cat([SETTLE[path].expand(CHANNELS[path]) for path in _halves(name)]),
             )
             clips.append(sampler.sample(_generator(seed, name), _part(on_step, index, parts)))
-        return _motion(torch.cat(clips, dim=1), timeline)
+        return _motion(torch.cat(clips, dim=1), timeline, self.whole_blinks)
 
     def _streams(self, speech: Speech) -> dict[str, Tensor]:
         """The streams at 25 frames/s, checked: `[N, D]` each."""
@@ -121,6 +130,7 @@ class PathSampler:
     timesteps: list[int]
     guidance: float
     keyframe_guidance: float
+    settle: Tensor  # [C] frames in which what is left of a jump between windows fades
 
     def sample(self, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
         """The coefficients in their units, `[N, C]` on the CPU."""
@@ -133,7 +143,7 @@ class PathSampler:
             noise = seeded_noise((1, WINDOW, network.config.channels), generator).to(self.device)
             old = clip[start : start + CONTEXT]
             new = self._window(start - CONTEXT, old, noise, _part(on_step, index, windows))
-            clip[start + CONTEXT : start + WINDOW] = _joined(new, old)
+            clip[start + CONTEXT : start + WINDOW] = _joined(new, old, self.settle.to(self.device))
         return network.restore(clip[CONTEXT : CONTEXT + count]).float().cpu()
 
     def _window(self, start: int, old: Tensor, noise: Tensor, on_step: OnStep | None) -> Tensor:
@@ -195,12 +205,24 @@ class PathSampler:
         return [row[0] for row in asked], [row[1] for row in asked], [row[2] for row in asked]
 
 
-def _joined(new: Tensor, old: Tensor) -> Tensor:
-    """The new frames of a window, moved so that they begin where the old ones end."""
+def _joined(new: Tensor, old: Tensor, settle: Tensor) -> Tensor:
+    """The new frames of a window, moved so that they begin where the old ones end.
+
+    The network's own idea of the last old frame says how far off it is at the border.
+    """
     ahead = torch.arange(1, NEW + 1, device=new.device)[:, None]
-    # The network's own idea of the last old frame says how far off it is at the border.
-    jump = old[-1] - new[CONTEXT - 1]
-    return new[CONTEXT:] + jump * torch.exp(-ahead / SETTLE)
+    share = 1 - smooth_step(ahead / settle)
+    return new[CONTEXT:] + share * (old[-1] - new[CONTEXT - 1])
+
+
+def blink_moments(weights: Tensor) -> Tensor:
+    """Seconds at which blinks begin in ARKit weights `[N, 52]` at 25 frames/s, `[B]` sorted.
+
+    Few steps of diffusion leave lids halfway: how far they close says how likely a blink is.
+    """
+    closed = weights[:, LIDS].mean(1)
+    peaks = keep_apart(closed > BLINK, closed, BLINK_APART * float(FPS))
+    return (peaks.nonzero()[:, 0] + 0.5) / float(FPS) - BLINK_CLOSE - BLINK_HOLD / 2
 
 
 def strength_at(keyframes: Keyframes | None, path: str, timeline: Timeline) -> Tensor:
@@ -225,10 +247,14 @@ def strength_at(keyframes: Keyframes | None, path: str, timeline: Timeline) -> T
     return torch.zeros(count).scatter_reduce(0, frames, given_strength, "amax")
 
 
-def _motion(coefficients: Tensor, timeline: Timeline) -> Motion:
+def _motion(coefficients: Tensor, timeline: Timeline, whole_blinks: bool) -> Motion:
     """Coefficients `[N, 59]` at 25 frames/s as a motion on the timeline."""
     curves = resample(coefficients, FPS, timeline.fps, timeline.num_frames)
     weights, pose = curves.split([CHANNELS[path] for path in PATHS], dim=1)
+    if whole_blinks:
+        begun = blink_moments(coefficients[:, : CHANNELS["expression"]])
+        lids = torch.zeros_like(weights).index_fill(1, torch.tensor(LIDS), 1.0)
+        weights = torch.lerp(weights, blinks(begun, timeline.frame_centres()), lids)
     limited = [soft_limit(pose[:, axis], limit) for axis, limit in enumerate(LIMITS)]
     rotation = torch.stack(limited, dim=1)
     return Motion(

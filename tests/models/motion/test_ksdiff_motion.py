@@ -7,7 +7,13 @@ import pytest
 import torch
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.motion.ksdiff import KSDiff, PathConfig
-from soliloquy.models.motion.ksdiff_motion import CONTEXT, NEW, KSDiffMotionModel, strength_at
+from soliloquy.models.motion.ksdiff_motion import (
+    CONTEXT,
+    NEW,
+    KSDiffMotionModel,
+    blink_moments,
+    strength_at,
+)
 from soliloquy.models.payloads import Keyframes, PayloadError, Speech, Timeline
 
 SMALL = PathConfig(speech=12, text=9, width=16, layers=2)
@@ -156,6 +162,26 @@ def test_guidance_by_speech_and_keyframes_is_the_sum_of_both():
     led = plain.sample(heard, None, told, steps=1).rotation
     wanted = spoken + model().keyframe_guidance * (led - free)
     assert torch.allclose(both.rotation, wanted, atol=1e-3)
+
+
+def test_lids_that_come_near_a_blink_blink_and_others_stay_open():
+    weights = torch.zeros(100, 52)
+    lids = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
+    for frame, amount in ((20, 0.5), (21, 0.6), (50, 0.3), (80, 0.9)):
+        weights[frame, lids] = amount
+    begun = blink_moments(weights)
+    assert torch.allclose(begun, torch.tensor([21.5, 80.5]) / 25 - 0.1425)
+    assert len(blink_moments(torch.zeros(5, 52))) == 0
+
+
+@pytest.mark.parametrize("fps", [24, 25, 60])
+def test_blinks_are_whole_at_every_frame_rate(fps):
+    values = model().sample(speech(6.0, fps), steps=2).values[:, INDEX["eyeBlinkLeft"]]
+    tops = values[1:-1][(values[1:-1] > values[:-2]) & (values[1:-1] >= values[2:])]
+    assert len(tops) > 0
+    assert tops.min() > 0.9
+    half = replace(model(), whole_blinks=False).sample(speech(6.0, fps), steps=2).values
+    assert not torch.equal(half[:, INDEX["eyeBlinkLeft"]], values)
 
 
 def test_progress_counts_up_to_the_end_and_can_stop():
