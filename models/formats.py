@@ -168,6 +168,12 @@ SYSTEMS: tuple[System, ...] = (
         half=True,
     ),
     System(
+        name="atl_diff",
+        stage="render",
+        title="ATL-Diff, small (bundled)",
+        loader="render.identity_diffusion.renderer:load",
+    ),
+    System(
         name="mtov",
         stage="render",
         title="MToV (MoDiTalker)",

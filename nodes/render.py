@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models import formats
 from ..models.motion.spaces import convert
-from ..models.payloads import Motion, PayloadError, Portrait, Timeline
+from ..models.payloads import GuidedNoise, Motion, PayloadError, Portrait, Timeline
 from ..models.portrait import paste
 from ..models.portrait.affine import extract_crop
 from ..models.render.video import VideoWriter
@@ -100,6 +100,16 @@ def _batch_input() -> io.Input:
     )
 
 
+def _noise_input() -> io.Input:
+    return sockets.GuidedNoise.Input(
+        "guided_noise",
+        optional=True,
+        tooltip="Where the renderer starts from, made from the same portrait and motion by"
+        " Landmark-Guided Noise. For renderers that start from it (atl_diff), which make their own"
+        " without it.",
+    )
+
+
 class RenderPortrait(io.ComfyNode):
     """Worker of the render stage, with the frames in memory."""
 
@@ -124,6 +134,7 @@ class RenderPortrait(io.ComfyNode):
                     " only the square around the face (512×512), for Paste Back.",
                 ),
                 _batch_input(),
+                _noise_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -137,10 +148,16 @@ class RenderPortrait(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, renderer: Managed, portrait: Portrait, motion: Motion, view: str, batch: int
+        cls,
+        renderer: Managed,
+        portrait: Portrait,
+        motion: Motion,
+        view: str,
+        batch: int,
+        guided_noise: GuidedNoise | None = None,
     ) -> io.NodeOutput:
         """Render on the compute device, collect on the host's device for results."""
-        frames, notes = rendered(renderer, portrait, motion, batch)
+        frames, notes = rendered(renderer, portrait, motion, batch, guided_noise)
         if view == "crop":
             frames = (crop_frames(part, portrait) for part in frames)
         timeline = motion.timeline
@@ -171,6 +188,7 @@ class RenderVideo(io.ComfyNode):
                     " It is kept as it is, sample for sample. Without it the video is"
                     " silent.",
                 ),
+                _noise_input(),
             ],
             outputs=[
                 io.Video.Output(
@@ -190,10 +208,11 @@ class RenderVideo(io.ComfyNode):
         motion: Motion,
         batch: int,
         audio: dict[str, Any] | None = None,
+        guided_noise: GuidedNoise | None = None,
     ) -> io.NodeOutput:
         """Render on the compute device, encode as the frames come."""
         timeline, chunks = sound_track(audio, motion)
-        frames, notes = rendered(renderer, portrait, motion, batch)
+        frames, notes = rendered(renderer, portrait, motion, batch, guided_noise)
         path, (height, width) = temporary_file(".mp4"), portrait.size
         with VideoWriter(
             path, timeline=timeline, height=height, width=width, sound=chunks
@@ -258,16 +277,30 @@ class PasteBack(io.ComfyNode):
 
 
 def rendered(
-    renderer: Managed, portrait: Portrait, motion: Motion, batch: int
+    renderer: Managed,
+    portrait: Portrait,
+    motion: Motion,
+    batch: int,
+    noise: GuidedNoise | None = None,
 ) -> tuple[Iterator[Tensor], ui.PreviewText | None]:
-    """Batches of frames to come, and what the user should know about the conversion."""
+    """Batches of frames to come, and what the user should know about the conversion.
+
+    Raises:
+        PayloadError: guided noise, and a renderer that does not start from any.
+    """
     system = renderer.ready()
+    options: dict[str, Any] = {} if noise is None else {"guided_noise": noise}
+    if options and not getattr(system, "starts_from_noise", False):
+        raise PayloadError(
+            "This renderer draws from the motion and cannot start from guided noise. Disconnect"
+            " guided_noise, or choose 'atl_diff' in Load Renderer."
+        )
     converted = convert(motion, system.space, portrait)
     notes = converted.notes[len(motion.notes) :]
 
     def frames() -> Iterator[Tensor]:
         report, total, done = progress(), motion.timeline.num_frames, 0
-        for part in system.render(portrait, converted, batch=batch, on_frame=report):
+        for part in system.render(portrait, converted, batch=batch, on_frame=report, **options):
             done += len(part)
             report(done, total, part[-1])
             yield part

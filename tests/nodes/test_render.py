@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from soliloquy.models.payloads import PayloadError, Portrait
+from soliloquy.models.payloads import GuidedNoise, PayloadError, Portrait
 from soliloquy.models.portrait.affine import square_crop
 from soliloquy.models.portrait.mapping import mean_landmarks
 
@@ -131,3 +131,35 @@ def test_the_warp_renderer_repeats_itself_and_leaves_portrait_and_motion_alone()
     assert torch.equal(*takes)
     assert torch.equal(face.image, before[0])
     assert torch.equal(motion.values, before[1])
+
+
+class FromNoise(Renderer):
+    """Shows the guided noise itself."""
+
+    starts_from_noise = True
+
+    def render(self, portrait, motion, *, batch=8, on_frame=None, guided_noise=None):
+        for frame in guided_noise.frames:
+            yield frame.movedim(0, -1)[None].mul(255).byte()
+
+
+def guided(still, motion):
+    count, size = motion.timeline.num_frames, (4, 4)
+    frames = torch.linspace(0.25, 0.75, count).view(-1, 1, 1, 1).expand(count, 3, *size)
+    return GuidedNoise(frames=frames.clone(), mask=torch.ones(count, 1, *size), portrait=still)
+
+
+def test_guided_noise_reaches_renderers_that_start_from_it():
+    still, motion = portrait(), talking(3)
+    noise, renderer = guided(still, motion), host.Managed(FromNoise())
+    image, _ = nodes.RenderPortrait.execute(renderer, still, motion, "picture", 8, noise).result
+    assert torch.allclose(image[:, 0, 0, 0], torch.tensor([0.25, 0.5, 0.75]), atol=0.01)
+
+
+def test_other_renderers_refuse_guided_noise():
+    still, motion = portrait(), talking(3)
+    noise = guided(still, motion)
+    with pytest.raises(PayloadError, match="cannot start from guided noise.*atl_diff"):
+        nodes.RenderPortrait.execute(RENDERER, still, motion, "picture", 8, noise)
+    with pytest.raises(PayloadError, match="cannot start from guided noise"):
+        nodes.RenderVideo.execute(RENDERER, still, motion, 8, None, noise)
