@@ -8,6 +8,7 @@ from . import (
     host,
     inspect,
     keyframes,
+    moditalker_options,
     motion,
     motion_files,
     mtov_options,
@@ -43,6 +44,7 @@ NODES = (
     options.LivePortraitOptions,
     options.ATLDiffOptions,
     mtov_options.MToVOptions,
+    moditalker_options.MoDiTalkerOptions,
     tracking.MotionFromVideo,
 )
 

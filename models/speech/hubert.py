@@ -100,8 +100,8 @@ def load(
     """
     if path is None:
         raise checkpoints.CheckpointError(
-            "HuBERT needs its weights: give the path of 'hubert-large-ls960-ft/pytorch_model.bin', or"
-            " of a folder with config.json and model.safetensors."
+            "HuBERT needs its weights: give the path of 'hubert-large-ls960-ft/pytorch_model.bin',"
+            " or of a folder with config.json and model.safetensors."
         )
     padding = 0 if mode == "reference" else EVEN
     return HubertSpeechEncoder(load_features(path, device, padding=padding), mode)

@@ -1,0 +1,82 @@
+"""What only the motion models of MoDiTalker can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..models.motion.atom_motion import MODES, AToMMotion
+from ..models.motion.face_model import load_reconstruction
+from ..models.payloads import PayloadError
+from . import sockets
+from .host import Managed, advanced, io, schema
+
+
+class MoDiTalkerOptions(io.ComfyNode):
+    """Settings of AToM, the motion model of MoDiTalker."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """See web/docs/SoliloquyMoDiTalkerOptions.md."""
+        return schema(
+            node_id="SoliloquyMoDiTalkerOptions",
+            display_name="MoDiTalker Options",
+            category="Soliloquy/motion",
+            description="Settings that only the motion models of MoDiTalker have. Without this node"
+            " they use the defaults.",
+            search_aliases=["AToM", "landmarks", "Basel face model", "BFM", "3DMM"],
+            inputs=[
+                sockets.MotionModel.Input(
+                    "motion_model",
+                    tooltip="'moditalker' or 'moditalker_small', from Load Motion Model.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="default",
+                    tooltip="'default' takes any length and has no seams; 'reference' gives what"
+                    " the published program gives: 50 steps, windows of 6.24 seconds side by side,"
+                    " a head that holds still.",
+                ),
+                io.Boolean.Input(
+                    "head_movement",
+                    default=True,
+                    tooltip="On: the head moves with the voice. Off: only the face moves. The model"
+                    " itself says nothing about the head.",
+                ),
+                advanced(
+                    io.String.Input(
+                        "face_model",
+                        default="",
+                        tooltip="Folder with your own BFM_model_front.mat and epoch_20.pth, for"
+                        " 'moditalker': the face is then measured as in its training. Empty = by"
+                        " the portrait's landmarks.",
+                    )
+                ),
+            ],
+            outputs=[
+                sockets.MotionModel.Output(
+                    "adjusted",
+                    display_name="motion_model",
+                    tooltip="MoDiTalker with these settings, for Sample Motion.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, motion_model: Managed, mode: str, head_movement: bool, face_model: str
+    ) -> io.NodeOutput:
+        """A copy with other settings; the networks are shared."""
+        model = motion_model.system
+        if not isinstance(model, AToMMotion):
+            raise PayloadError(
+                "These are options of MoDiTalker, but something else is connected. Choose"
+                " 'moditalker' or 'moditalker_small' in Load Motion Model, or take MoDiTalker"
+                " Options out of the graph."
+            )
+        reconstruction = model.reconstruction
+        if face_model.strip():
+            reconstruction = load_reconstruction(Path(face_model.strip()).expanduser())
+        adjusted = replace(model, mode=mode, head=head_movement, reconstruction=reconstruction)
+        return io.NodeOutput(motion_model.adjusted(adjusted))
