@@ -45,7 +45,12 @@ def add_parser(commands: Any) -> None:
     train.set_defaults(run=run_train)
 
     evaluate = commands.add_parser("evaluate", help="measure motion and keyframes on real clips")
-    evaluate.add_argument("clips", metavar="CLIPS", help="a folder that `prepare` wrote")
+    evaluate.add_argument(
+        "clips", metavar="CLIPS", help="a folder that `prepare` wrote; or a video, see --against"
+    )
+    evaluate.add_argument(
+        "--against", metavar="VIDEO", help="measure the frames of one video against another's"
+    )
     evaluate.add_argument("--motion", default="starter", metavar="NAME", help="motion (starter)")
     evaluate.add_argument("--keyframes", metavar="NAME", help="keyframes that lead it (none)")
     evaluate.add_argument(
@@ -141,6 +146,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from .models.payloads import PayloadError
     from .training.evaluate import evaluate, table
 
+    if options.against:
+        from .training.image_measures import compare_videos
+
+        scores = compare_videos(Path(options.clips), Path(options.against))
+        print("\n".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        return
     if options.seeds < 1:
         raise PayloadError(f"--seeds must be 1 or more, not {options.seeds}.")
     report = evaluate(

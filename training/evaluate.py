@@ -16,8 +16,9 @@ from torch import Tensor
 from ..models.formats import find_system
 from ..models.keyframes.energy_peaks import EnergyPeaks
 from ..models.keyframes.establish import coefficients, establish
+from ..models.motion.spaces import convert
 from ..models.payloads import KEYFRAME_PATHS, Keyframes, Motion, PayloadError, Speech, Timeline
-from . import measures
+from . import image_measures, measures
 from .prepare import Clip, read_clip
 
 SEEDS = 3
@@ -77,7 +78,8 @@ def evaluate_clip(
     motions = []
     for seed in range(seeds):
         marks = predictor.predict(speech, seed) if predictor else None
-        motions.append(model.sample(speech, None, marks, seed=seed))
+        motion = model.sample(speech, None, marks, seed=seed)
+        motions.append(convert(motion, "arkit52"))
         found.append(compare(motions[-1], truth, speech))
         if marks is not None:
             found[-1] |= compare_keyframes(marks, truth, speech)
@@ -113,7 +115,10 @@ def compare(motion: Motion, truth: Motion, speech: Speech) -> dict[str, float]:
     heads = [coefficients(each, "pose")[:, :3] for each in (motion, truth)]
     score = measures.beat_align(heads[0], fps, beats)
     angular = measures.angular_speed(motion.rotation, fps)
+    points = [convert(each, "landmarks68").values for each in (motion, truth)]
     return {
+        "LMD, % of eye distance": 100 * image_measures.landmark_distance(*points),
+        "M-LMD, % of eye distance": 100 * image_measures.mouth_landmark_distance(*points),
         "lip vertex error": measures.lip_vertex_error(motion.values, truth.values),
         "lip aperture r": lips[0],
         "lip width r": lips[1],

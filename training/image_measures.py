@@ -13,8 +13,14 @@ Conventions, which papers often leave out:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
 import torch
 from torch import Tensor
+
+from ..models.payloads import PayloadError
 
 MOUTH = slice(48, 68)
 BEST_PSNR = 100.0  # dB, of equal pictures
@@ -48,6 +54,36 @@ def ssim(found: Tensor, wanted: Tensor) -> float:
     _same(found, wanted)
     maps = kornia_ssim(found.float(), wanted.float(), window_size=11, max_val=1.0, padding="valid")
     return float(maps.double().mean())
+
+
+def compare_videos(found: Path, wanted: Path) -> dict[str, float]:
+    """PSNR and SSIM of two video files, frame by frame, in the memory of one frame.
+
+    Raises:
+        PayloadError: their sizes or numbers of frames differ.
+    """
+    scores = []
+    for number, pair in enumerate(zip_longest(_pictures(found), _pictures(wanted))):
+        given, true = pair
+        if given is None or true is None:
+            shorter = found if given is None else wanted
+            raise PayloadError(f"'{shorter.name}' ends after {number} frames, the other does not.")
+        if given.shape != true.shape:
+            sizes = " and ".join(f"{p.shape[-1]}×{p.shape[-2]}" for p in (given, true))
+            raise PayloadError(f"Frames of one size can be compared, not {sizes}. Scale one.")
+        scores.append((psnr(given, true), ssim(given, true)))
+    if not scores:
+        raise PayloadError(f"'{wanted.name}' has no frames.")
+    light, structure = (sum(column) / len(scores) for column in zip(*scores, strict=True))
+    return {"PSNR": light, "SSIM": structure}
+
+
+def _pictures(path: Path) -> Iterator[Tensor]:
+    """The frames of a video, `[1, 3, H, W]` in 0 … 1."""
+    from .prepare import read_frames
+
+    for frame, *_ in read_frames(path):
+        yield torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
 
 
 def landmark_distance(found: Tensor, wanted: Tensor) -> float:

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from soliloquy.models.payloads import PayloadError
 from soliloquy.training.image_measures import (
     border_speeds,
+    compare_videos,
     landmark_distance,
     mouth_landmark_distance,
     psnr,
@@ -56,6 +58,32 @@ def test_other_shapes_and_no_frames_are_refused():
         landmark_distance(torch.zeros(2, 68, 2), torch.zeros(3, 68, 2))
     with pytest.raises(ValueError, match="no frames"):
         psnr(pictures(0), pictures(0))
+
+
+def written(path, frames):
+    """A lossless video of `[T, 3, H, W]` in 0 … 1."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height = frames.shape[-1], frames.shape[-2]
+        stream.pix_fmt = "bgr0"
+        for picture in (frames * 255).round().byte().permute(0, 2, 3, 1).numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_videos_are_compared_frame_by_frame(tmp_path):
+    first = written(tmp_path / "a.mkv", pictures(3))
+    same = compare_videos(first, first)
+    assert same == {"PSNR": 100, "SSIM": pytest.approx(1, abs=1e-6)}
+    lighter = compare_videos(written(tmp_path / "b.mkv", pictures(3) + 0.1), first)
+    assert lighter["PSNR"] == pytest.approx(20, abs=0.2)
+    with pytest.raises(PayloadError, match=r"'c\.mkv' ends after 2 frames"):
+        compare_videos(written(tmp_path / "c.mkv", pictures(2)), first)
+    with pytest.raises(PayloadError, match="not 48×48 and 32×32"):
+        compare_videos(written(tmp_path / "d.mkv", pictures(3, 48)), first)
 
 
 def test_a_jump_at_a_border_is_seen():
