@@ -1,8 +1,11 @@
 """Files as published, full of pseudo-weights: what a user has in the models folder, except the
 training."""
 
+from dataclasses import asdict
+
 import torch
 from safetensors.torch import save_file
+from soliloquy.models import checkpoints
 
 from .helpers import shared
 from .models.motion import kdtalker_weights
@@ -41,3 +44,20 @@ def write_kdtalker(folder, **sizes):
     torch.save({"model": kdtalker_weights.published(**sizes)}, folder / "KDTalker.pth")
     keys = shared("design/keys/keys_wav2lip_audio_encoder.txt")
     torch.save({"state_dict": state_dict(shapes(keys), "A")}, folder / "wav2lip.pth")
+
+
+def write_mtov(folder):
+    """MToV's three networks in the sizes of our own recipe, a few megabytes."""
+    from soliloquy.models.render.mtov.autoencoder import TriplaneAutoencoder
+    from soliloquy.models.render.mtov.unet import TriplaneUNet
+    from soliloquy.training.mtov import small_autoencoder, small_unet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    networks = {
+        "autoencoder_rgb": TriplaneAutoencoder(small_autoencoder()),
+        "autoencoder_motion": TriplaneAutoencoder(small_autoencoder()),
+        "diffusion_model": TriplaneUNet(small_unet()),
+    }
+    for name, network in networks.items():
+        checkpoints.save(network, folder / f"{name}.safetensors", asdict(network.config))

@@ -25,7 +25,10 @@ from .comfyui import ComfyUI
 pytestmark = pytest.mark.host
 
 NEED_WEIGHTS = ("kdtalker", "liveportrait_from_starter", "swap_renderer")
-WITHOUT_WEIGHTS = [path.stem for path in WORKFLOWS if path.stem not in NEED_WEIGHTS]
+NEED_SMALL_WEIGHTS = ("moditalker", "mtov_from_any_motion")
+WITHOUT_WEIGHTS = [
+    path.stem for path in WORKFLOWS if path.stem not in NEED_WEIGHTS + NEED_SMALL_WEIGHTS
+]
 LOADING_PROBLEM = r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint|Skip .* module"
 
 
@@ -198,6 +201,29 @@ def test_workflow_with_published_systems_makes_a_video(host, types, inputs, weig
     for number, node in prompt.items():
         if node["class_type"] == "SaveVideo":
             check_video(host.saved(outputs, number), host.base / "input" / "short.wav", fps=10)
+
+
+@pytest.mark.parametrize("name", NEED_SMALL_WEIGHTS)
+def test_mtov_draws_windows_without_a_flash(host, types, inputs, name):
+    """With small random weights, and with motion that is bundled: the lower face is noise."""
+    import numpy as np
+    from soliloquy.models.catalogue import needed_for
+    from soliloquy.models.formats import find_system, systems
+
+    weight_files.write_mtov(host.base / "models" / "moditalker")
+    bundled = [row.name for row in systems("motion") if not needed_for(row.name)]
+    model = next((row for row in bundled if row.startswith("moditalker")), "starter")
+    changes = {"encoder": find_system("motion", model).speech, "model": model, "steps": 8}
+    prompt = prompt_of(name, types, landmarks_file="astronaut.json", audio="speech.wav", **changes)
+    outputs = host.run(prompt)
+    video = host.saved(outputs, node_of(prompt, "SaveVideo"))
+    check_video(video, host.base / "input" / "speech.wav")
+    _, frames, _ = decoded(video)
+    change = abs(frames[1:] - frames[:-1]).mean((1, 2))
+    borders = change[15::12]  # windows of 16 share 4; what they share ends here
+    assert borders.max() <= np.quantile(change, 0.95)
+    windows = [frames[start : start + 12].mean(0) for start in range(0, len(frames) - 12, 12)]
+    assert min(np.corrcoef(windows[0].flat, w.flat)[0, 1] for w in windows) > 0.98
 
 
 def test_quickstart_takes_real_portraits_and_voices(host, types):
