@@ -24,7 +24,7 @@ from ..models import checkpoints
 from ..models.motion.ksdiff import CHANNELS, KSDiff, PathConfig, schedule
 from ..models.speech.dual_path import DualPathConfig, DualPathSpeech, Heard
 from . import ksdiff_losses as losses
-from .ksdiff_data import FRAMES, Sessions, read_sessions
+from .ksdiff_data import Sessions, read_sessions
 from .ksdiff_keyframes import mark_sessions
 from .loop import Log, LoopConfig, train
 
@@ -100,6 +100,7 @@ class Windows:
     def __init__(self, recipe: KSDiffRecipe, sessions: Sessions) -> None:
         self.recipe, self.sessions = recipe, sessions
         self.marks = mark_sessions(sessions, recipe.data / "train")
+        self.long = np.flatnonzero(sessions.frames >= WINDOW)
 
     def batch(self, number: int) -> Batch:
         """Batch `number`."""
@@ -117,10 +118,10 @@ class Windows:
     def window(self, source: np.random.Generator) -> dict[str, np.ndarray]:
         """One window; some go on from the portrait at rest, as the first one of a sound does."""
         sessions, recipe = self.sessions, self.recipe
-        index = int(source.integers(len(sessions)))
+        index = int(source.choice(self.long))
         drawn = int(source.integers(sessions.motion.shape[1]))
         known = known_frames(source)
-        start = int(source.integers(FRAMES - WINDOW + 1))
+        start = int(source.integers(sessions.frames[index] - WINDOW + 1))
         if source.random() < recipe.from_rest:
             start, known = -REST, REST
         frames = np.arange(start, start + WINDOW)

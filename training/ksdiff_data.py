@@ -6,6 +6,9 @@ so that training is nothing but training:
 
     python -m soliloquy.training.starter synthesise CORPUS --hours 10
     python -m soliloquy.training.ksdiff_data CORPUS FOLDER --hours 6   # 20 minutes
+
+A folder of clips of real people, which `python -m soliloquy prepare` wrote, will do as a corpus,
+too; then the lips and heads are theirs.
 """
 
 from __future__ import annotations
@@ -13,22 +16,26 @@ from __future__ import annotations
 import argparse
 import random
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.motion.arkit import ARKIT52, INDEX
 from ..models.motion.gaze import hold_gaze
 from ..models.motion.gestures import gestures
+from ..models.motion.kdtalker_motion import resample
 from ..models.payloads import Speech, Timeline
-from ..models.speech import starter
+from ..models.speech import mel, starter
 from ..models.speech.dual_path import prosody_channels
 from ..models.speech.prosody import prosody_streams
 from ..models.speech.transcript import character_codes
 from . import augment
-from .speech_data import Crop, crop, disguise, emphasise, read_corpus
+from .prepare import Clip, is_clip, read_clip
+from .speech_data import Crop, averages, crop, disguise, emphasise, read_corpus
 from .synthesis import SAMPLE_RATE, Utterance
 from .visemes import LIP_CHANNELS, lip_weights
 
@@ -51,6 +58,7 @@ class Sessions:
     motion: np.ndarray  # [N, DRAWS, T, 59] float16
     text: np.ndarray  # [N, L] uint8 characters, 0 pads
     times: np.ndarray  # [N, L] float32, the frame in which each character is said
+    frames: np.ndarray  # [N] int, how many frames of each are real; clips may be shorter
 
     def __len__(self) -> int:
         return len(self.features)
@@ -158,10 +166,58 @@ def read_sessions(folder: Path) -> Sessions:
     files = [dict(np.load(path)) for path in paths]
     longest = max(file["text"].shape[1] for file in files)
     for file in files:
+        file.setdefault("frames", np.full(len(file["text"]), FRAMES))
         for name in ("text", "times"):
             missing = longest - file[name].shape[1]
             file[name] = np.pad(file[name], ((0, 0), (0, missing)))
     return Sessions(**{name: np.concatenate([f[name] for f in files]) for name in files[0]})
+
+
+@torch.no_grad()
+def write_recorded(clips: list[Path], folder: Path) -> None:
+    """Sessions out of prepared clips of real people, a file for each clip.
+
+    What they do is written `DRAWS` times, so that these files go together with synthesised ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = starter.load().network
+    for path in clips:
+        clip = read_clip(path)
+        sound = torch.from_numpy(clip.sound).float() / 32768
+        motion = recorded_motion(clip)
+        length = FRAMES * SAMPLE_RATE // FRAME_RATE
+        rows: dict[str, list[Tensor]] = {"features": [], "prosody": [], "motion": []}
+        frames = []
+        for index, piece in enumerate(motion.split(FRAMES)):
+            heard = sound[index * length : (index + 1) * length]
+            heard = F.pad(heard, (0, length - len(heard)))
+            spectrum = mel.log_mel(heard[None])[:, : 4 * FRAMES]
+            rows["features"].append(network.hidden(mel.normalise(spectrum, averages(spectrum)))[0])
+            rows["prosody"].append(prosody_of(heard))
+            rows["motion"].append(
+                F.pad(piece, (0, 0, 0, FRAMES - len(piece))).expand(DRAWS, -1, -1)
+            )
+            frames.append(len(piece))
+        arrays = {name: torch.stack(values).half().numpy() for name, values in rows.items()}
+        unread = {"text": np.zeros((len(frames), 1), np.uint8)}
+        unread["times"] = np.zeros((len(frames), 1), np.float32)
+        np.savez(folder / path.name, **arrays, **unread, frames=np.array(frames))  # type: ignore[arg-type]
+
+
+def recorded_motion(clip: Clip) -> Tensor:
+    """The 59 coefficients of a clip at 25 frames/s, `[T, 59]`, without the eyes' turning back."""
+    rotation = torch.from_numpy(clip.rotation)
+    curves = torch.cat(
+        [
+            hold_gaze(torch.from_numpy(clip.weights).float(), rotation[:1] - rotation),
+            rotation - rotation[:1],
+            torch.from_numpy(clip.translation),
+            torch.from_numpy(clip.scale).log()[:, None],
+        ],
+        dim=1,
+    )
+    seconds = min(len(curves) / clip.fps, Fraction(len(clip.sound), SAMPLE_RATE))
+    return resample(curves, clip.fps, Fraction(FRAME_RATE), int(seconds * FRAME_RATE))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -173,6 +229,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="gets the folders `train` and `held_out`")
     parser.add_argument("--hours", type=float, default=6.0, help="of speech to train on")
     given = parser.parse_args(arguments)
+    clips = [path for path in sorted(given.corpus.glob("*.npz")) if is_clip(path)]
+    if clips:
+        write_recorded(clips, given.folder / "train")
+        return
     corpus = read_corpus(given.corpus)
     hours_in_file = SESSIONS_IN_FILE * FRAMES / FRAME_RATE / 3600
     held_out = {name: clips for name, clips in corpus.items() if name in HELD_OUT}

@@ -51,7 +51,7 @@ class KeyframeRecipe:
         sessions = read_sessions(self.data / "train")
         strength = mark_sessions(sessions, self.data / "train")
         encoder = checkpoints.load("ksdiff_speech", self.speech)
-        chosen = np.arange(len(sessions))[: self.sessions]
+        chosen = np.flatnonzero(sessions.frames == FRAMES)[: self.sessions]
         streams = listen(encoder, sessions, chosen, self.without_text)
         marks = torch.from_numpy(strength[chosen] > 0)
         network = KeyframePredictors(self.predictor)
@@ -62,7 +62,7 @@ class KeyframeRecipe:
             lambda n, b: keyframe_loss(n, b, self.replaced),
             self.loop,
             on_log,
-            folder=folder,
+            folder=folder / "keyframes",  # beside a run of `ksdiff` in the same folder
         )
         calibrate(average, streams[:32], marks[:32])
         config = asdict(self.predictor)
@@ -85,8 +85,9 @@ def mark_sessions(sessions: Sessions, folder: Path | None = None) -> np.ndarray:
     strength = np.zeros(shape, np.float16)
     usual = deviations(sessions)
     for index, draw in np.ndindex(*shape[:2]):
-        motion = torch.from_numpy(sessions.motion[index, draw]).float()
-        strength[index, draw] = marks_of(motion, usual).numpy()
+        real = sessions.frames[index]
+        motion = torch.from_numpy(sessions.motion[index, draw, :real]).float()
+        strength[index, draw, :real] = marks_of(motion, usual).numpy()
     if path:
         np.save(path, strength)
     return strength

@@ -240,3 +240,9 @@ def read_clip(path: Path) -> Clip:
     """What `write_clip` wrote."""
     arrays = dict(np.load(path))
     return Clip(fps=Fraction(*map(int, arrays.pop("fps"))), **arrays)
+
+
+def is_clip(path: Path) -> bool:
+    """Whether an npz is what `write_clip` writes."""
+    with np.load(path) as file:
+        return "landmarks68" in file.files
