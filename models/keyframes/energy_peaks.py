@@ -49,7 +49,7 @@ class EnergyPeaks:
         marks, strength = {}, {}
         for path in KEYFRAME_PATHS:
             fps = float(speech.timeline.fps)
-            peaks = loudest(energy, fps, RATES[path] * factor, SMOOTHING[path])
+            peaks, _ = loudest(energy, fps, RATES[path] * factor, SMOOTHING[path])
             marks[path] = earlier(peaks, LEAD[path] * fps)
             strength[path] = marks[path].float()
         if on_step:
@@ -73,8 +73,8 @@ def rate_factor(rate: float | None, usual: float) -> float:
     return rate / usual
 
 
-def loudest(energy: Tensor, fps: float, rate: float, smoothing: float) -> Tensor:
-    """The highest peaks of `energy [T]`, `rate` for each second of speech: `[T]` bool."""
+def loudest(energy: Tensor, fps: float, rate: float, smoothing: float) -> tuple[Tensor, Tensor]:
+    """The highest peaks of `energy [T]`, `rate` for each second of speech: marks and heights."""
     curve = smooth(energy, smoothing * fps)
     inside = curve[1:-1]
     top = torch.zeros(len(curve), dtype=torch.bool)
@@ -85,7 +85,7 @@ def loudest(energy: Tensor, fps: float, rate: float, smoothing: float) -> Tensor
     best = height.masked_fill(~apart, float("-inf")).argsort(descending=True, stable=True)
     marks = torch.zeros_like(apart)
     marks[best[: min(wanted, int(apart.sum()))]] = True
-    return marks
+    return marks, height
 
 
 def earlier(marks: Tensor, frames: float) -> Tensor:
