@@ -44,6 +44,7 @@ class KeyframeRecipe:
     seed: int = 0
     replaced: float = 0.15  # share of the marks so far that are the network's own
     without_text: float = 0.5
+    rounds: int = 8  # of halving the interval in which the threshold lies
 
     def run(self, folder: Path, on_log: Log | None = None) -> None:
         """Train, or go on, and leave `ksdiff_keyframes.safetensors` in `folder`."""
@@ -64,7 +65,7 @@ class KeyframeRecipe:
             on_log,
             folder=folder / "keyframes",  # beside a run of `ksdiff` in the same folder
         )
-        calibrate(average, streams[:32], marks[:32])
+        calibrate(average, streams[:32], marks[:32], self.rounds)
         config = asdict(self.predictor)
         checkpoints.save(
             average, folder / "ksdiff_keyframes.safetensors", config, recipe=repr(self.loop)
@@ -193,20 +194,21 @@ def softened(marks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate(network: KeyframePredictors, streams: Tensor, marks: Tensor) -> None:
+def calibrate(network: KeyframePredictors, streams: Tensor, marks: Tensor, rounds: int = 8) -> None:
     """Set each path's rate to the data's and its threshold to the one that gives that rate.
 
     Args:
         network: of both paths.
         streams: `[N, 3, T, D]`.
         marks: `[N, DRAWS, T, 2]` bool.
+        rounds: of halving the interval of 12 logits.
     """
     for index, path in enumerate(PATHS):
         predictor = network.path(path)
         wanted = float(marks[..., index].float().mean())
         seen = predictor.look(streams[:, index].float(), streams[:, 2].float())
         low, high = -6.0, 6.0
-        for _ in range(10):
+        for _ in range(rounds):
             middle = (low + high) / 2
             found, _ = decode(predictor, seen, seen.new_zeros(seen.shape[:2]), middle)
             low, high = (middle, high) if float(found.float().mean()) > wanted else (low, middle)

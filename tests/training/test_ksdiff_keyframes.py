@@ -28,7 +28,7 @@ def test_a_few_steps_give_predictors_with_the_rate_of_the_data(tmp_path):
     chosen: KSDiffRecipe = recipe(write(tmp_path / "data"))
     chosen.run(tmp_path / "out")
     loop = LoopConfig(steps=2, warmup=1, log_every=1, save_every=2)
-    small = {"predictor": SMALL, "loop": loop, "batch": 2, "window": 60, "sessions": 3}
+    small = {"predictor": SMALL, "loop": loop, "batch": 2, "window": 60, "sessions": 3, "rounds": 1}
     speech = tmp_path / "out" / "ksdiff_speech.safetensors"
     kel.KeyframeRecipe(data=chosen.data, speech=speech, **small).run(tmp_path / "out")
     network = checkpoints.load(
