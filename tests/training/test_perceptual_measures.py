@@ -1,0 +1,101 @@
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from soliloquy.models.payloads import PayloadError
+from soliloquy.training import perceptual_measures as measures
+from torch import nn
+from torch.nn import functional as F
+
+
+def stripes(period=16, size=128):
+    bright = ((torch.arange(size) // (period // 2)) % 2).float()
+    return bright.expand(1, 3, size, size).clone()
+
+
+def blurred(frames, times):
+    for _ in range(times):
+        frames = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return frames
+
+
+def test_blur_is_noticed_the_more_the_wider_edges_are():
+    sharp, soft = measures.cpbd(stripes()), measures.cpbd(blurred(stripes(), 1))
+    softer = measures.cpbd(blurred(stripes(), 6))
+    assert sharp == 1.0
+    assert sharp >= soft > softer
+    assert softer < 0.2
+
+
+def test_the_width_of_an_edge_is_that_of_its_ramp():
+    row = torch.cat([torch.zeros(20), torch.linspace(0, 200, 8)[1:-1], torch.full((20,), 200.0)])
+    grey = row.expand(10, -1)
+    rising = torch.zeros_like(grey)
+    rising[5, 23] = 1
+    found = measures.edge_widths(grey, rising, torch.tensor([5]), torch.tensor([23]))
+    assert found.tolist() == [7.0]
+
+
+def test_edges_are_found_where_brightness_changes_and_know_their_direction():
+    edges = measures.upright_edges(stripes()[0, 0] * 255)
+    assert edges.unique().tolist() == [-1, 0, 1]
+    assert (edges[:, 2:6] == 0).all()
+    assert (measures.upright_edges(torch.zeros(64, 64)) == 0).all()
+
+
+def test_a_picture_without_edges_counts_as_blurred_and_a_tiny_one_is_refused():
+    assert measures.cpbd(torch.zeros(2, 3, 64, 64)) == 0
+    with pytest.raises(PayloadError, match="32×64 is too small"):
+        measures.cpbd(torch.zeros(1, 3, 64, 32))
+
+
+def test_the_distance_of_two_clouds_is_that_of_gaussians():
+    random = torch.Generator().manual_seed(0)
+    cloud = torch.randn(4000, 3, generator=random)
+    assert measures.frechet_distance(cloud, cloud) == pytest.approx(0, abs=1e-9)
+    assert measures.frechet_distance(cloud, cloud + 2) == pytest.approx(12)
+    spread = cloud * torch.tensor([1.0, 2.0, 3.0])
+    variances = torch.cov(cloud.T).diagonal()
+    assert measures.frechet_distance(cloud, spread) == pytest.approx(
+        float((variances * torch.tensor([0.0, 1.0, 4.0])).sum()), rel=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("lpips", "lpips"), ("fid", "pytorch_fid.inception"), ("csim", "facenet_pytorch")],
+)
+def test_what_is_absent_is_named(monkeypatch, tmp_path, name, module):
+    frames = torch.rand(2, 3, 64, 64)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PayloadError, match=f"{name.upper()} needs the Python package"):
+        getattr(measures, name)(frames, frames)
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(PayloadError, match=f"{name.upper()} needs .* which is not in"):
+        getattr(measures, name)(frames, frames)
+
+
+class Mean(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+
+    def forward(self, one, other=None):
+        seen = one.mean((2, 3))
+        return seen if other is None else (seen - other.mean((2, 3))).square().sum(1)[:, None]
+
+
+def test_libraries_are_given_what_they_expect(monkeypatch, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for file in (*measures.TRUNKS.values(), measures.INCEPTION, measures.FACENET):
+        (tmp_path / "checkpoints" / file).write_bytes(b"")
+    for module, name in (("lpips", "LPIPS"), ("facenet_pytorch", "InceptionResnetV1")):
+        double = ModuleType(module)
+        setattr(double, name, Mean)
+        monkeypatch.setitem(sys.modules, module, double)
+    frames = torch.rand(20, 3, 64, 64)
+    assert measures.lpips(frames, frames) == 0
+    assert measures.lpips(torch.zeros_like(frames), torch.ones_like(frames)) == pytest.approx(12)
+    assert measures.csim(frames, frames) == pytest.approx(1)
