@@ -75,14 +75,17 @@ class KFLMRecipe:
     seed: int = 0
     mouth_weight: float = 0.8  # of the mouth's error; the whole face's has the rest, as published
     emotional: float = 0.5  # share of crops with another emotion than neutral
+    contrast: float = 1.2  # of the movements in the end: a mean guess moves less than faces do
     data: Path = Path("sessions")  # with the folders `train` and `held_out`
 
     def run(self, folder: Path, on_log: Log | None = None) -> None:
         """Train and leave `atl_diff_landmarks.safetensors` in `folder`."""
         sessions = read_sessions(self.data / "train")
         network = self.train(sessions, folder, on_log)
+        network.get_buffer("middle").copy_(middle(network, sessions))
         path = folder / "atl_diff_landmarks.safetensors"
-        checkpoints.save(network, path, asdict(self.network), licence="Apache-2.0")
+        config = asdict(self.network) | {"contrast": self.contrast}
+        checkpoints.save(network, path, config, licence="Apache-2.0")
 
     def train(
         self, sessions: Sessions, folder: Path | None = None, on_log: Log | None = None
@@ -148,7 +151,8 @@ def draw_batch(sessions: Sessions, recipe: KFLMRecipe, faces: Faces, number: int
     rows: dict[str, list[Tensor]] = {"features": [], "rest": [], "emotion": [], "offsets": []}
     for _ in range(recipe.batch):
         index = int(source.integers(len(sessions)))
-        start = int(source.integers(sessions.motion.shape[2] - recipe.frames + 1))
+        room = max(int(sessions.frames[index]), recipe.frames) - recipe.frames
+        start = int(source.integers(room + 1))
         felt = source.random() < recipe.emotional
         emotion = int(source.integers(NEUTRAL)) if felt else NEUTRAL
         rest = faces.draw(generator)
@@ -174,17 +178,26 @@ def evaluate(
     """LMD and M-LMD on `count` whole sessions, in hundredths of the inter-ocular distance."""
     faces = Faces(load_rig())
     generator = torch.Generator().manual_seed(seed)
-    whole = slice(0, sessions.motion.shape[2])
     found = []
     for index in range(0, len(sessions), max(len(sessions) // count, 1)):
         rest, emotion = faces.draw(generator), index % len(EMOTIONS)
-        features, lips = crop(sessions, index, whole)
+        features, lips = crop(sessions, index, slice(0, int(sessions.frames[index])))
         wanted = rest + faces.offsets(lips, emotion, rest)
         moved = network(features[None], rest[None], torch.tensor([emotion]), CENTRES)[0]
         given = rest + moved
         found.append((landmark_distance(given, wanted), mouth_landmark_distance(given, wanted)))
     face, mouth = (100 * sum(column) / len(column) for column in zip(*found, strict=True))
     return {"LMD": float(face), "M-LMD": float(mouth)}
+
+
+@torch.no_grad()
+def middle(network: DualDomain, sessions: Sessions, count: int = 16) -> Tensor:
+    """Where the landmarks of neutral speech are on average, `[68, 3]`."""
+    rest, neutral = load_rig().mean_face[None], torch.tensor([NEUTRAL])
+    chosen = range(min(count, len(sessions)))
+    features = [crop(sessions, i, slice(0, int(sessions.frames[i])))[0] for i in chosen]
+    moved = [network(heard[None], rest, neutral).mean((0, 1)) for heard in features]
+    return torch.stack(moved).mean(0)
 
 
 def ablate(

@@ -47,6 +47,7 @@ class DualDomainConfig:
     reach: int = 25  # features that each of them looks to either side
     recurrent: int = 64  # channels of the local domain, in each direction
     curves: int = 48  # between the two layers of the KAN
+    contrast: float = 1.0  # of movements around their mean: a mean guess moves less than faces do
     kan: bool = True  # False: two linear layers with as many parameters
     local_domain: bool = True
     global_domain: bool = True
@@ -111,6 +112,7 @@ class DualDomain(nn.Module):
         self.gate = operations.Linear(domains, 3 * LANDMARKS)
         self.mouth = operations.Linear(domains, 3 * len(MOUTH))
         self.curves = self._curves(operations)
+        self.register_buffer("middle", torch.zeros(LANDMARKS, 3))  # mean of neutral speech
 
     def forward(
         self, features: Tensor, rest: Tensor, emotion: Tensor, frames: slice = slice(None)
@@ -128,7 +130,8 @@ class DualDomain(nn.Module):
         points = (self.face(heard) * self.gate(heard)).unflatten(-1, (3, LANDMARKS))
         mouth = self.mouth(heard).unflatten(-1, (3, len(MOUTH)))
         points = points.index_copy(-1, torch.tensor(MOUTH, device=points.device), mouth)
-        return self.curves(points).transpose(-1, -2)
+        offsets = self.curves(points).transpose(-1, -2)
+        return torch.lerp(self.get_buffer("middle").to(offsets), offsets, self.config.contrast)
 
     def _attend(self, x: Tensor) -> Tensor:
         places = torch.arange(x.shape[1], device=x.device)

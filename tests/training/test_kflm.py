@@ -34,6 +34,7 @@ def sessions(count=2, frames=80):
         motion=motion,
         text=np.zeros((count, 1), np.uint8),
         times=np.zeros((count, 1), np.float32),
+        frames=np.full(count, frames),
     )
 
 

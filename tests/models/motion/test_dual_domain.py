@@ -63,6 +63,14 @@ def test_the_curves_have_as_many_parameters_as_what_replaces_them():
     assert count[False] == pytest.approx(count[True], rel=0.02)
 
 
+def test_contrast_widens_movements_around_the_middle():
+    plain, wide = network(), network(contrast=1.5)
+    middle = torch.randn(68, 3, generator=torch.Generator().manual_seed(0))
+    wide.middle.copy_(middle)
+    expected = middle + 1.5 * (plain(*inputs()) - middle)
+    assert torch.allclose(wide(*inputs()), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("switch", ["kan", "local_domain", "global_domain"])
 def test_a_file_says_what_is_switched_off(tmp_path, switch):
     path = saved(tmp_path / "a.safetensors", **{switch: False})
