@@ -85,6 +85,13 @@ def ksdiff_without_transcript() -> Recipe:
     return override(ksdiff(), unread)
 
 
+def identity_diffusion() -> Recipe:
+    """ATL-Diff's renderer, small: landmark-guided noise → frames, from clips that warp draws."""
+    from .identity_diffusion import IdentityDiffusionRecipe
+
+    return IdentityDiffusionRecipe()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "starter": starter,
     "ksdiff": ksdiff,
@@ -96,6 +103,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "ksdiff_without_transcript": ksdiff_without_transcript,
     "atom": atom,
     "kflm": kflm,
+    "identity_diffusion": identity_diffusion,
 }
 
 Config = TypeVar("Config")
