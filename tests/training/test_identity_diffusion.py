@@ -1,4 +1,4 @@
-"""Training starts from the renderer's own noise, learns and resumes; measures tell what is better."""
+"""Training starts from the renderer's own noise and resumes; measures tell what is better."""
 
 import random
 from dataclasses import replace

@@ -30,25 +30,30 @@ def motion(frames=20):
     )
 
 
+def draw(count):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "FRAMES", 3)
+        return data.draw_clips({"drawn": drawn_face(200, 180)}, [utterance()], count, seed=1)
+
+
 @pytest.fixture(scope="module")
 def clips():
-    return data.draw_clips({"drawn": drawn_face(200, 180)}, [utterance()], 2, seed=1)
+    return draw(2)
 
 
 def test_a_clip_has_pictures_and_landmarks_of_every_frame(clips):
     assert len(clips) == 2
-    assert clips.frames.shape == (2, data.FRAMES, 3, data.SIZE, data.SIZE)
-    assert clips.points.shape == (2, data.FRAMES, 68, 2)
+    assert clips.frames.shape == (2, 3, 3, data.SIZE, data.SIZE)
+    assert clips.points.shape == (2, 3, 68, 2)
     assert (clips.kernel >= 23).all()
     difference = (clips.frames.float() - clips.identity[:, None].float()).abs()
-    assert difference.amax() > 20
+    assert difference.amax() > 10
     inside = (clips.rest > 0) & (clips.rest < data.SIZE)
     assert inside.float().mean() > 0.9  # a chin may lie below the tightest squares
 
 
 def test_the_same_seed_draws_the_same_clips(clips):
-    again = data.draw_clips({"drawn": drawn_face(200, 180)}, [utterance()], 2, seed=1)
-    assert torch.equal(again.frames, clips.frames)
+    assert torch.equal(draw(1).frames, clips.frames[:1])
 
 
 def test_clips_survive_a_file(clips, tmp_path):
