@@ -39,10 +39,10 @@ class MoDiTalkerOptions(io.ComfyNode):
                     " a head that holds still.",
                 ),
                 io.Boolean.Input(
-                    "head_movement",
+                    "gestures",
                     default=True,
-                    tooltip="On: the head moves with the voice. Off: only the face moves. The model"
-                    " itself says nothing about the head.",
+                    tooltip="On: head, and with 'moditalker_small' eyes and brows, move with the"
+                    " voice. Off: only what the model says. It says nothing about the head.",
                 ),
                 advanced(
                     io.String.Input(
@@ -65,7 +65,7 @@ class MoDiTalkerOptions(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, motion_model: Managed, mode: str, head_movement: bool, face_model: str
+        cls, motion_model: Managed, mode: str, gestures: bool, face_model: str
     ) -> io.NodeOutput:
         """A copy with other settings; the networks are shared."""
         model = motion_model.system
@@ -78,5 +78,5 @@ class MoDiTalkerOptions(io.ComfyNode):
         reconstruction = model.reconstruction
         if face_model.strip():
             reconstruction = load_reconstruction(Path(face_model.strip()).expanduser())
-        adjusted = replace(model, mode=mode, head=head_movement, reconstruction=reconstruction)
+        adjusted = replace(model, mode=mode, gestures=gestures, reconstruction=reconstruction)
         return io.NodeOutput(motion_model.adjusted(adjusted))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.motion.arkit import INDEX
 from ..models.motion.rig import load_rig
 from ..models.speech import starter
 
@@ -79,8 +80,9 @@ def draw_batch(
 ) -> Batch:
     """Random windows of random sessions on random faces.
 
-    The known moment of a face is mostly the window's first frame, as in the paper; else the face at
-    rest, or any frame of the session, so that a portrait may look however it does.
+    The known moment of a face is mostly the window's first frame, as in the paper; else any frame
+    of the session, or the face at rest with its mouth shut or open, so that a portrait may look
+    however it does. Whoever smiles there goes on smiling.
     """
     columns: dict[str, list[Tensor]] = {name: [] for name in ("landmarks", "first", "speech")}
     for _ in range(size):
@@ -92,14 +94,37 @@ def draw_batch(
         moment = start if kind < 0.6 else int(source.integers(total))
         face = random_face(source)
         here = slice(start, start + frames)
-        weights = speakers.weights[session, draw]
-        shown = torch.cat([weights[here], weights[moment : moment + 1] * float(kind < 0.8)])
-        points = load_rig().landmarks(shown.float(), face).flatten(1)
+        weights = speakers.weights[session, draw].float()
+        at_rest = open_mouth(source) if kind >= 0.8 else weights[moment]
+        shown = torch.cat([weights[here], at_rest[None]]) + smile(source)
+        points = load_rig().landmarks(shown, face).flatten(1)
         columns["landmarks"].append(points[:-1])
         columns["first"].append(points[-1])
         columns["speech"].append(speakers.speech[session, here].float())
     kept = torch.from_numpy(source.random(size) >= dropped)
     return Batch(**{name: torch.stack(values) for name, values in columns.items()}, kept=kept)
+
+
+def smile(source: np.random.Generator) -> Tensor:
+    """Weights `[52]` of a mood that a face keeps while it speaks; most have none."""
+    weights = torch.zeros(len(INDEX))
+    if source.random() < 0.4:
+        amount = float(source.uniform(0, 0.8))
+        for side in ("Left", "Right"):
+            weights[INDEX[f"mouthSmile{side}"]] = amount
+            weights[INDEX[f"cheekSquint{side}"]] = amount / 2
+    return weights
+
+
+def open_mouth(source: np.random.Generator) -> Tensor:
+    """Weights `[52]` of a mouth at rest: shut, or open as in a picture that shows teeth."""
+    weights = torch.zeros(len(INDEX))
+    if source.random() < 0.5:
+        weights[INDEX["jawOpen"]] = float(source.uniform(0, 0.25))
+        for name in ("mouthUpperUp", "mouthLowerDown"):
+            for side in ("Left", "Right"):
+                weights[INDEX[f"{name}{side}"]] = float(source.uniform(0, 0.4))
+    return weights
 
 
 def random_face(source: np.random.Generator) -> Tensor:

@@ -26,9 +26,11 @@ from ..models.motion.kdtalker_motion import resample
 from ..models.motion.likeness import Likeness
 from ..models.payloads import frames_for
 from ..models.sampling import (
+    Denoiser,
     Schedule,
     alphas_cumprod,
     cosine_betas,
+    guided,
     sample_ddim,
     seeded_noise,
     trailing_timesteps,
@@ -47,7 +49,6 @@ RUNGS = {
     "+ landmark embedding": {"residual": True, "landmarks": True, "disentangled": False},
     "+ disentangled attention": {"residual": True, "landmarks": True, "disentangled": True},
 }
-STEPS = 10
 MAX_LAG = 4  # frames by which sound and picture of a clip may be apart
 
 
@@ -72,12 +73,14 @@ def score_windows(network: AToMSmall, speakers: Speakers, windows: int = 48) -> 
     first = batch.landmarks[:, 0]
     noise = seeded_noise(batch.landmarks.shape, torch.Generator().manual_seed(0))
 
-    def denoise(noisy: Tensor, timestep: int) -> Tensor:
-        return network(noisy, first, batch.speech, torch.full((windows,), timestep))
+    def denoiser(known: bool) -> Denoiser:
+        kept = torch.full((windows,), known)
+        return lambda x, t: network(x, first, batch.speech, torch.full((windows,), t), kept)
 
     alphas = alphas_cumprod(cosine_betas())
     schedule = Schedule(alphas=alphas, predicts="sample", clip=LIMIT)
-    said = sample_ddim(denoise, noise, schedule, steps=trailing_timesteps(STEPS))
+    denoise = guided(denoiser(True), denoiser(False), SmallSpeaker.guidance)
+    said = sample_ddim(denoise, noise, schedule, steps=trailing_timesteps(SmallSpeaker.steps))
     guess = network.restore(said, first)
     curves, true_curves = lip_curves(guess), lip_curves(batch.landmarks)
     moving = (true_curves[..., 0].std(1) > 0.01).nonzero().flatten()
@@ -106,8 +109,8 @@ def score_clip(network: AToMSmall, tracked: Path, video: Path) -> dict[str, floa
         device=torch.device("cpu"),
         heard=speaker.hear(speech, frames),
         likeness=Likeness(first=truth[0], scale=torch.eye(3)),
-        steps=STEPS,
-        guidance=1.0,
+        steps=SmallSpeaker.steps,
+        guidance=SmallSpeaker.guidance,
         reference=False,
     )
     guess = resample(sampler.sample(0), FPS, timeline.fps, timeline.num_frames)

@@ -7,7 +7,8 @@ one before, whose last frames it is shown in each step, so any length and frame 
 that all begin with the portrait's landmarks.
 
 Landmarks from the front do not say how a head turns. Upstream takes that from a driving video;
-here the gestures of the voice do it (`gestures.py`), where the speech carries them.
+here the gestures of the voice do it (`gestures.py`), where the speech carries them. Our network's
+upper half, which does not listen, hardly moves on its own: its eyes and brows come from there, too.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ from ..sampling import (
     seeded_noise,
     trailing_timesteps,
 )
+from .atom_small import AToMSmall
 from .atom_speakers import CHANNELS, PublishedSpeaker, SmallSpeaker, Speaker
 from .face_model import FaceReconstruction, load_reconstruction
 from .gestures import gestures
 from .kdtalker_motion import resample
 from .likeness import Likeness
+from .rig import load_rig
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "moditalker_motion.safetensors"
 FPS = Fraction(25)
@@ -57,7 +60,7 @@ class AToMMotion:
     network: nn.Module  # `AToM` or `AToMSmall`
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     mode: str = "default"
-    head: bool = True  # let the head move with the voice
+    gestures: bool = True  # let the head move with the voice, and our network's eyes and brows
     reconstruction: FaceReconstruction | None = None  # the user's own Basel face model
 
     @torch.no_grad()
@@ -105,25 +108,32 @@ class AToMMotion:
         landmarks = sampler.sample(seed, on_step)
         offsets = likeness.offsets(landmarks - likeness.first).flatten(1)
         offsets = resample(offsets, FPS, timeline.fps, timeline.num_frames)
-        return self._motion(offsets.unflatten(-1, (68, 3)), speech, seed)
+        return self._motion(offsets.unflatten(-1, (68, 3)), speech, portrait, seed)
 
     def speaker(self) -> Speaker:
         """The network with what it needs to know of a portrait and of a voice."""
-        if hasattr(self.network, "guided_condition"):
-            return PublishedSpeaker(self.network, self.device, self.reconstruction)
-        return SmallSpeaker(self.network, self.device)
+        if isinstance(self.network, AToMSmall):
+            return SmallSpeaker(self.network, self.device)
+        return PublishedSpeaker(self.network, self.device, self.reconstruction)
 
     def _steps(self, speaker: Speaker, steps: int | None) -> int:
         if steps is not None:
             return steps
         return REFERENCE_STEPS if self.mode == "reference" else speaker.steps
 
-    def _motion(self, offsets: Tensor, speech: Speech, seed: int) -> Motion:
-        frames = speech.timeline.num_frames
+    def _motion(
+        self, offsets: Tensor, speech: Speech, portrait: Portrait | None, seed: int
+    ) -> Motion:
+        frames, rig = speech.timeline.num_frames, load_rig()
+        neutral = rig.mean_face if portrait is None else rig.neutral_of(portrait)
         rotation, translation, scale = torch.zeros(frames, 3), torch.zeros(frames, 3), None
-        if self.head and self.mode == "default" and {"energy", "f0"} <= set(speech.streams):
+        if self.gestures and self.mode == "default" and {"energy", "f0"} <= set(speech.streams):
             around = gestures(speech, seed)
             rotation, translation, scale = around.rotation, around.translation, around.scale
+            if isinstance(self.network, AToMSmall):
+                offsets = offsets + rig.offsets(around.weights, neutral)
+        if self.mode == "default":
+            offsets = rig.keep_apart(offsets, neutral)
         return Motion(
             space="landmarks68",
             values=offsets.contiguous(),

@@ -114,7 +114,7 @@ class PublishedSpeaker:
 class SmallSpeaker:
     """Our network: the starter's features, the rig's landmarks."""
 
-    chained, limit, steps, guidance = False, LIMIT, 10, 1.0
+    chained, limit, steps, guidance = False, LIMIT, 10, 2.0
 
     def __init__(self, network: Any, device: torch.device) -> None:
         self.network, self.device = network, device

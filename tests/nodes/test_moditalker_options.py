@@ -27,12 +27,12 @@ def adjusted(managed, **changes):
 
 def test_the_defaults_of_the_node_are_those_of_the_model(moditalker):
     made, given = adjusted(moditalker).system, moditalker.system
-    assert (made.mode, made.head, made.reconstruction) == (given.mode, given.head, None)
+    assert (made.mode, made.gestures, made.reconstruction) == (given.mode, given.gestures, None)
 
 
 def test_options_arrive_in_a_copy_with_the_same_networks(moditalker):
-    made = adjusted(moditalker, mode="reference", head_movement=False)
-    assert (made.system.mode, made.system.head) == ("reference", False)
+    made = adjusted(moditalker, mode="reference", gestures=False)
+    assert (made.system.mode, made.system.gestures) == ("reference", False)
     assert moditalker.system.mode == "default"
     assert made.system.network is moditalker.system.network
     assert made.get_models() is moditalker.get_models()

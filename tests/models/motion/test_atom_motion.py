@@ -118,7 +118,7 @@ def test_chained_windows_go_on_from_what_was_said_and_are_drawn_back():
 
 def test_the_head_moves_with_the_voice_unless_it_shall_not():
     assert float(ours().sample(voice(4.0), steps=2).rotation.abs().max()) > 0.05
-    still = ours(head=False).sample(voice(4.0), steps=2)
+    still = ours(gestures=False).sample(voice(4.0), steps=2)
     assert float(still.rotation.abs().max()) == 0
     assert torch.equal(still.scale, torch.ones(100))
 
