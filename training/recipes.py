@@ -92,6 +92,27 @@ def identity_diffusion() -> Recipe:
     return IdentityDiffusionRecipe()
 
 
+def mtov_autoencoder() -> Recipe:
+    """MoDiTalker's tri-plane autoencoder of pictures, small."""
+    from .mtov import AutoencoderRecipe
+
+    return AutoencoderRecipe()
+
+
+def mtov_motion_autoencoder() -> Recipe:
+    """MoDiTalker's tri-plane autoencoder of drawn landmarks, small."""
+    from .mtov import MOTION_AUTOENCODER, AutoencoderRecipe
+
+    return AutoencoderRecipe(name=MOTION_AUTOENCODER)
+
+
+def mtov_unet() -> Recipe:
+    """MoDiTalker's tri-plane U-Net, small, on latents of the two autoencoders."""
+    from .mtov import UNetRecipe
+
+    return UNetRecipe()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "starter": starter,
     "ksdiff": ksdiff,
@@ -104,6 +125,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "atom": atom,
     "kflm": kflm,
     "identity_diffusion": identity_diffusion,
+    "mtov_autoencoder": mtov_autoencoder,
+    "mtov_motion_autoencoder": mtov_motion_autoencoder,
+    "mtov_unet": mtov_unet,
 }
 
 Config = TypeVar("Config")
