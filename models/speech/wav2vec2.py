@@ -26,6 +26,7 @@ RATE = SAMPLE_RATE // HOP  # features per second
 CENTRED = WINDOW // 2  # samples of padding with which feature k is centred at k / 50 s
 EVEN = (WINDOW - HOP) // 2  # samples of padding with which n seconds give exactly 50 · n features
 PIECE, OVERLAP = 1000, 100  # features computed at a time, 20 s, of which 2 s fade into each other
+LEVEL_PIECE = 32000  # steps of the first convolution at a time, 10 s
 HEAD = 64  # channels of an attention head in every published size
 STRIDES = (5, 2, 2, 2, 2, 2, 2)  # of the convolutions; their kernels are read off the weights
 KINDS = ("wav2vec2", "hubert")
@@ -100,16 +101,45 @@ class Wav2Vec2Features:
         count = feature_count(len(sound))
         starts, size = piece_starts(count, piece, overlap), min(piece, count)
         heard = torch.zeros(count, self.width)
-        for done, start in enumerate(starts):
-            last = start + size == count  # hears the few samples behind the last feature too
-            stop = len(sound) if last else (start + size - 1) * HOP + WINDOW
-            part = self.hear(sound[start * HOP : stop])
-            before = starts[done - 1] + size - start if done else 0
-            after = start + size - starts[done + 1] if done + 1 < len(starts) else 0
-            heard[start : start + size] += part * fades(size, before, after)[:, None]
-            if on_step:
-                on_step(done + 1, len(starts))
+        hook = self._norm_over_all(sound) if len(starts) > 1 else None
+        try:
+            for done, start in enumerate(starts):
+                heard[start : start + size] += self._faded(sound, starts, done, size)
+                if on_step:
+                    on_step(done + 1, len(starts))
+        finally:
+            if hook:
+                hook.remove()
         return heard
+
+    def _faded(self, sound: Tensor, starts: list[int], number: int, size: int) -> Tensor:
+        """Piece `number` of the features, faded where it overlaps with its neighbours."""
+        start, last = starts[number], number + 1 == len(starts)
+        # The last piece hears the few samples behind its last feature too, as the whole would.
+        stop = len(sound) if last else (start + size - 1) * HOP + WINDOW
+        before = starts[number - 1] + size - start if number else 0
+        after = 0 if last else start + size - starts[number + 1]
+        return self.hear(sound[start * HOP : stop]) * fades(size, before, after)[:, None]
+
+    def _norm_over_all(self, sound: Tensor) -> Any:
+        """Make the norm over time of the smaller networks one over `sound [S]`, not over a piece.
+
+        Returns:
+            What undoes it with `remove()`, or None for networks without such a norm.
+        """
+        layer = self.network.feature_extractor.conv_layers[0]
+        norm = getattr(layer, "layer_norm", None)
+        if not isinstance(norm, nn.GroupNorm):
+            return None
+        dtype = next(self.network.parameters()).dtype
+        mean, variance = channel_level(layer.conv, sound.to(dtype), self.device)
+        scale = norm.weight.float() * (variance + norm.eps).rsqrt()
+        shift = norm.bias.float() - mean * scale
+
+        def normalised(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> Tensor:
+            return inputs[0] * scale[:, None].to(inputs[0]) + shift[:, None].to(inputs[0])
+
+        return norm.register_forward_hook(normalised)
 
     @torch.no_grad()
     def features_in_blocks(
@@ -160,6 +190,29 @@ class Wav2Vec2Features:
             return found.last_hidden_state[0].float().cpu()
         chosen = [found.hidden_states[layer][0].float() for layer in self.layers]
         return torch.stack(chosen).mean(0).cpu()
+
+
+def channel_level(
+    convolution: nn.Module, sound: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance over time of a convolution's channels, `[C]` each, in constant memory.
+
+    Args:
+        convolution: the first one, over samples.
+        sound: `[S]`.
+        device: of the convolution.
+    """
+    kernel, stride = convolution.kernel_size[0], convolution.stride[0]  # type: ignore
+    count = (len(sound) - kernel) // stride + 1
+    total = squares = torch.zeros((), dtype=torch.float64)
+    for first in range(0, count, LEVEL_PIECE):
+        steps = min(LEVEL_PIECE, count - first)
+        part = sound[first * stride : (first + steps - 1) * stride + kernel]
+        found = convolution(part[None, None].to(device))[0].double().cpu()
+        total, squares = total + found.sum(1), squares + found.square().sum(1)
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp(min=0)
+    return mean.float().to(device), variance.float().to(device)
 
 
 def feature_count(samples: int) -> int:
