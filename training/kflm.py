@@ -220,8 +220,8 @@ def borders(model: ATLDiffMotion, features: Tensor) -> dict[str, float]:
 
     Returns:
         For the sound as a whole and for seconds apart, as the published program generates them:
-        the share of borders at which the lips are no faster than in 95 % of all frames, and the
-        mean speed at borders in mean speeds of all frames.
+        the share of borders at which the lips are no faster than in 95 % of all frames, the mean
+        speed at borders in mean speeds of all frames, and the share of frames that are slower.
     """
     rest = load_rig().mean_face
     apart = [model.offsets(second, rest) for second in features.split(FEATURE_RATE)]
@@ -231,6 +231,7 @@ def borders(model: ATLDiffMotion, features: Tensor) -> dict[str, float]:
         speeds, everywhere = border_speeds(offsets[CENTRES], places)
         found[f"{name}, within 95 %"] = share_below(speeds, everywhere)
         found[f"{name}, speed"] = float(speeds.mean() / everywhere.mean())
+        found[f"{name}, slower frames"] = float((everywhere < speeds.mean()).float().mean())
     return found
 
 
