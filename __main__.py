@@ -28,6 +28,7 @@ BENCHMARKS = {
     "memory": ("motion", "renderer"),
     "kdtalker": ("device", "steps", "batch"),
     "atl_diff": (),
+    "moditalker": (),
 }
 """Name → options that it takes."""
 

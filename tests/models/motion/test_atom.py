@@ -180,3 +180,11 @@ def test_a_missing_or_a_strange_key_is_named():
 def test_heads_follow_the_width_where_the_file_does_not_say():
     assert small().config.heads == SMALL["heads"]
     assert network("odd", **ODD).config.heads == 3
+
+
+def test_the_benchmark_compares_equal_outputs():
+    from soliloquy.benchmarks import moditalker_atom
+
+    report = moditalker_atom.run(steps=2, repeats=1, **ODD | {"audio": 1024, "depth": 1})
+    assert report["difference"] < 1e-3
+    assert report["plain_ms"] > 0
