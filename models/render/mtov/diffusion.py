@@ -1,8 +1,8 @@
 """How MToV removes noise: its schedule, its timesteps and its noised start.
 
 Stage 5. Published sampling starts from the noised latent of the first frame and takes the last 25
-of 100 steps; without it, 100 steps start from noise. Both draw as much noise as DDPM, clamp the
-clean latent to −1 … 1 in each step and use the predicted noise as it is.
+of 100 steps; without it, 100 steps start from noise. Both clamp the clean latent to −1 … 1 in each
+step, use the predicted noise as it is, and draw as much noise as DDPM.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sample(
     denoise: Denoiser,
     start: Tensor,
     times: list[int],
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """From a noisy latent `[B, 4, n]` to a clean one in −1 … 1.
@@ -67,7 +67,8 @@ def sample(
         denoise: called with the noisy latent and the timestep; says what noise is in it.
         start: the latent at the first of `times`.
         times: from `timesteps`.
-        generator: on the CPU, of each step's fresh noise.
+        generator: on the CPU, of each step's fresh noise, as published; without one no step draws
+            noise, and the start decides everything.
         on_step: called after each step; an exception raised in it ends the sampling.
     """
     return sample_ddim(
@@ -75,7 +76,7 @@ def sample(
         start,
         schedule(),
         steps=times,
-        eta=FRESH,
+        eta=0.0 if generator is None else FRESH,
         generator=generator,
         on_step=on_step,
     )

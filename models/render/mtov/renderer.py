@@ -2,9 +2,10 @@
 
 A window of 16 frames at a time: landmarks and pose frames are encoded, a latent is denoised from
 the portrait's own, decoded, and the lower face is blended into the pose frames. The portrait is
-encoded once, and every window starts from the same latent and the same noise, so that the identity
-is carried through the clip; windows share frames that fade from one to the next. With the mode
-"reference" windows stand side by side, each with noise of its own, as published.
+encoded once, every window starts from it, and no step draws noise of its own, so that the identity
+is carried through the clip. Windows share frames, which start from the same noise in both and fade
+from the one to the other. With the mode "reference" windows stand side by side, each with fresh
+noise in every step, as published.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ...payloads import Motion, PayloadError, Portrait
 from ...portrait.paste import PasteBack
 from ...sampling import seeded_noise
 from . import diffusion
-from .autoencoder import TriplaneAutoencoder
+from .autoencoder import TriplaneAutoencoder, split_planes
 from .scene import Scene
 from .unet import TriplaneUNet
 from .windows import in_batches, joined, window_frames
@@ -172,6 +173,7 @@ class MToVRenderer:
         times = self.settings.timesteps()
         of_time = _rows(self.unet.modulations(torch.tensor(times)))
         generator = torch.Generator().manual_seed(self.settings.seed)
+        fresh = generator if self.settings.mode == "reference" else None
         identity = self._encoded("autoencoder", scene.reference_video(len(cut[0])))
         masked, known = identity, None  # of the window before
         for frames in cut:
@@ -181,8 +183,6 @@ class MToVRenderer:
                 masked, known = self._encoded("autoencoder", video), video
             drawn = self._encoded("motion_autoencoder", scene.landmark_video(frames))
             condition = self.unet.condition(torch.cat([drawn, masked], dim=1), identity)
-            if self.settings.mode == "default":
-                generator.manual_seed(self.settings.seed)
 
             def denoise(x: Tensor, t: int, condition: Any = condition) -> Tensor:
                 return self.unet.step(x, condition, of_time[times.index(t)])
@@ -191,13 +191,15 @@ class MToVRenderer:
                 if on_frame:
                     on_frame(first, len(scene.landmarks))
 
-            latent = diffusion.sample(
-                denoise, self._start(identity, generator), times, generator, on_step
-            )
-            yield self._decoded(latent)
+            start = self._start(identity, generator)
+            yield self._decoded(diffusion.sample(denoise, start, times, fresh, on_step))
 
     def _start(self, identity: Tensor, generator: torch.Generator) -> Tensor:
+        if self.settings.mode == "default":
+            generator.manual_seed(self.settings.seed)
         noise = seeded_noise(identity.shape, generator).to(identity)
+        if self.settings.overlap:
+            noise = periodic(noise, self.autoencoder.config.plane_shapes, self.settings.overlap)
         ratio = self.settings.start_ratio
         return noise if ratio == 1 else diffusion.noised_start(identity, noise, ratio)
 
@@ -212,6 +214,14 @@ class MToVRenderer:
                 " weights again, or look at the motion's values."
             )
         return frames.float()
+
+
+def periodic(noise: Tensor, shapes: tuple[tuple[int, int], ...], overlap: int) -> Tensor:
+    """Noise `[B, 4, n]` whose last frames are its first: what two windows share is the same."""
+    xy, yt, xt = (part.clone() for part in split_planes(noise, shapes))
+    for plane in (yt, xt):
+        plane[:, :, -overlap:] = plane[:, :, :overlap]
+    return torch.cat([plane.flatten(2) for plane in (xy, yt, xt)], dim=-1)
 
 
 def load(
