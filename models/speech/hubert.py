@@ -45,6 +45,15 @@ class HubertSpeechEncoder:
         self.network = listener.network  # where the host looks for what it may move
         self.listener, self.mode = listener, mode
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; the host sets it when it has moved the network."""
+        return self.listener.device
+
+    @device.setter
+    def device(self, device: str | torch.device) -> None:
+        self.listener.device = torch.device(device)
+
     def encode(
         self,
         waveform: Tensor,

@@ -72,3 +72,10 @@ def test_what_cannot_be_used_is_refused():
         encoder("fast")
     with pytest.raises(CheckpointError, match="hubert-large-ls960-ft"):
         hubert.load()
+
+
+def test_the_host_may_move_the_network_and_say_where_it_is():
+    moved = encoder()
+    moved.network.to("meta")
+    moved.device = "meta"
+    assert moved.listener.device == moved.device == torch.device("meta")
