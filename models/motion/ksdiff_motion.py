@@ -23,7 +23,7 @@ from ..payloads import Keyframes, Motion, PayloadError, Portrait, Speech, Timeli
 from ..sampling import Denoiser, OnStep, sample_ddim, seeded_noise, trailing_timesteps
 from .arkit import INDEX
 from .drift import smooth_step
-from .edit import soft_limit
+from .edit import PARTS, soft_limit
 from .gaze import hold_gaze
 from .gestures import BLINK_CLOSE, BLINK_HOLD, blinks
 from .kdtalker_motion import resample
@@ -35,6 +35,8 @@ WINDOW = 100  # frames, 4 s, as in training
 CONTEXT = 10  # frames of a window that exist already
 NEW = WINDOW - CONTEXT
 STEPS = 8
+GUIDANCE = 1.5  # by the speech
+LIP_VARIETY = 0.5  # share of the noise that lips start from: one sentence, nearly one way to say it
 LIMITS = (25.0, 35.0, 20.0)  # pitch, yaw, roll, degrees, approached softly
 SETTLE = {"expression": torch.tensor(8.0), "pose": torch.tensor(40.0)}  # frames
 LIDS = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
@@ -70,7 +72,7 @@ class KSDiffMotionModel:
             portrait: not used, motion is relative to any portrait.
             keyframes: when to move most; a path without marks of its own is free.
             steps: of diffusion, 8 by default.
-            guidance: how closely to follow the speech; 1 by default, more takes longer.
+            guidance: how closely to follow the speech; 1.5 by default, 1 is as trained and faster.
             seed: the same seed gives the same motion.
             on_step: called with (denoising steps done, in all).
 
@@ -91,9 +93,10 @@ class KSDiffMotionModel:
                 text=streams.get("text"),
                 strength=torch.stack([marks[path] for path in _halves(name)], dim=1),
                 timesteps=timesteps,
-                guidance=1.0 if guidance is None else guidance,
+                guidance=GUIDANCE if guidance is None else guidance,
                 keyframe_guidance=self.keyframe_guidance,
                 settle=torch.cat([SETTLE[path].expand(CHANNELS[path]) for path in _halves(name)]),
+                variety=torch.cat([variety(path) for path in _halves(name)]),
             )
             clips.append(sampler.sample(_generator(seed, name), _part(on_step, index, parts)))
         return _motion(torch.cat(clips, dim=1), timeline, self.whole_blinks)
@@ -131,6 +134,7 @@ class PathSampler:
     guidance: float
     keyframe_guidance: float
     settle: Tensor  # [C] frames in which what is left of a jump between windows fades
+    variety: Tensor  # [C] share of the noise to start from
 
     def sample(self, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
         """The coefficients in their units, `[N, C]` on the CPU."""
@@ -140,9 +144,11 @@ class PathSampler:
         clip = rest.expand(CONTEXT + windows * NEW, -1).clone()
         for index in range(windows):
             start = index * NEW  # in `clip`, which begins with frames of the portrait at rest
-            noise = seeded_noise((1, WINDOW, network.config.channels), generator).to(self.device)
+            noise = seeded_noise((1, WINDOW, network.config.channels), generator) * self.variety
             old = clip[start : start + CONTEXT]
-            new = self._window(start - CONTEXT, old, noise, _part(on_step, index, windows))
+            new = self._window(
+                start - CONTEXT, old, noise.to(self.device), _part(on_step, index, windows)
+            )
             clip[start + CONTEXT : start + WINDOW] = _joined(new, old, self.settle.to(self.device))
         return network.restore(clip[CONTEXT : CONTEXT + count]).float().cpu()
 
@@ -223,6 +229,17 @@ def blink_moments(weights: Tensor) -> Tensor:
     closed = weights[:, LIDS].mean(1)
     peaks = keep_apart(closed > BLINK, closed, BLINK_APART * float(FPS))
     return (peaks.nonzero()[:, 0] + 0.5) / float(FPS) - BLINK_CLOSE - BLINK_HOLD / 2
+
+
+def variety(path: str) -> Tensor:
+    """Share of the noise that each coefficient of a path starts from, `[C]`.
+
+    Less noise leads to what is likely, more to what is possible.
+    """
+    share = torch.ones(CHANNELS[path])
+    if path == "expression":
+        share[list(PARTS["arkit52"]["mouth"])] = LIP_VARIETY
+    return share
 
 
 def strength_at(keyframes: Keyframes | None, path: str, timeline: Timeline) -> Tensor:

@@ -13,6 +13,7 @@ from soliloquy.models.motion.ksdiff_motion import (
     KSDiffMotionModel,
     blink_moments,
     strength_at,
+    variety,
 )
 from soliloquy.models.payloads import Keyframes, PayloadError, Speech, Timeline
 
@@ -136,9 +137,9 @@ def test_one_network_can_do_both():
 
 def test_guidance_changes_what_is_said():
     heard = speech()
-    plain, strong = (model().sample(heard, steps=2, guidance=g) for g in (1, 3))
-    assert difference(plain, strong) > 1e-3
-    assert difference(plain, model().sample(heard, steps=2)) == 0
+    usual, plain, strong = (model().sample(heard, steps=2, guidance=g) for g in (1.5, 1, 3))
+    assert difference(plain, strong) > difference(plain, usual) > 1e-3
+    assert difference(usual, model().sample(heard, steps=2)) == 0
 
 
 def test_keyframes_are_followed_more_closely_with_guidance():
@@ -159,9 +160,16 @@ def test_guidance_by_speech_and_keyframes_is_the_sum_of_both():
     both = model().sample(heard, None, told, steps=1, guidance=1.5)
     plain = replace(model(), keyframe_guidance=1)
     spoken, free = (plain.sample(heard, steps=1, guidance=g).rotation for g in (1.5, 1))
-    led = plain.sample(heard, None, told, steps=1).rotation
+    led = plain.sample(heard, None, told, steps=1, guidance=1).rotation
     wanted = spoken + model().keyframe_guidance * (led - free)
     assert torch.allclose(both.rotation, wanted, atol=1e-3)
+
+
+def test_seeds_differ_more_in_brows_than_in_lips():
+    share = variety("expression")
+    assert share[INDEX["jawOpen"]] == share[INDEX["mouthFunnel"]] == 0.5
+    assert share[INDEX["browInnerUp"]] == share[INDEX["eyeBlinkLeft"]] == 1
+    assert (variety("pose") == 1).all()
 
 
 def test_lids_that_come_near_a_blink_blink_and_others_stay_open():
