@@ -11,7 +11,7 @@ from soliloquy.models.render.mtov.scene import Scene
 
 from .moving import PORTRAIT, networks, renderer, speaking
 
-FRAMES = 28
+FRAMES = 29
 
 
 @pytest.fixture(scope="module")
