@@ -36,9 +36,11 @@ class AToMRecipe:
 
     data: Path = Path("ksdiff_data")
     network: AToMSmallConfig = field(default_factory=AToMSmallConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1800, learning_rate=2e-3))
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(steps=420, learning_rate=2e-3, warmup=60)
+    )
     batch: int = 16  # windows of 4 s
-    files: int = 48  # of sessions, 5 minutes each
+    files: int = 60  # of sessions, 5 minutes each
     seed: int = 0
     velocity: float = 0.2  # 1.5 : 7.5
     lips: float = 2.0  # how much more the channels of the lips count
