@@ -53,7 +53,7 @@ GROUPS = (  # what operators of the profiler are called here; the first that fit
 )
 
 
-def measure(rows: int = 32, repeats: int = 3, candidate: str = "A3") -> dict[str, Any]:
+def measure(rows: int = 32, repeats: int = 2, candidate: str = "A3") -> dict[str, Any]:
     """Time both arrangements in turns, print a table, and return the numbers.
 
     Args:
@@ -78,7 +78,7 @@ def measure(rows: int = 32, repeats: int = 3, candidate: str = "A3") -> dict[str
     return report
 
 
-def run(rows: int = 32, repeats: int = 3, candidate: str = "A3") -> dict[str, Any]:
+def run(rows: int = 32, repeats: int = 2, candidate: str = "A3") -> dict[str, Any]:
     """The numbers.
 
     Returns:

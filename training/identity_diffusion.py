@@ -31,6 +31,8 @@ from .loop import Log, LoopConfig, train
 
 NAME = "identity_diffusion"
 WIDE, NARROW = 1.1, 0.5  # kernels of the guide in training, shares of the usual one
+MOUTH = slice(48, 68)  # landmarks
+MOUTH_SHARE = 0.75  # of parts of clips that lie around the mouth, where most is to be learnt
 NO_EMOTION = 0.3  # share of clips whose emotion is not told
 
 
@@ -41,13 +43,13 @@ class IdentityDiffusionRecipe:
     network: IdentityDiffusionConfig = field(default_factory=IdentityDiffusionConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=1500, learning_rate=2e-3, average=0.995, save_every=100
+            steps=1500, learning_rate=1e-3, warmup=100, average=0.99, save_every=100
         )
     )
     seed: int = 0
-    batch: int = 2  # clips
-    frames: int = 8  # of a clip
-    side: int = 80  # of the part of the square that is looked at, pixels
+    batch: int = 3  # clips
+    frames: int = 4  # of a clip
+    side: int = 48  # of the part of the square that is looked at, pixels
     mask_weight: float = 4.0  # of what may move, against 1 for the rest
     edge_weight: float = 0.5  # of the error in differences between neighbouring pixels
     time_weight: float = 0.5  # of the error in differences between frames
@@ -134,15 +136,14 @@ def _row(
     kernel = max(3, round(int(clips.kernel[index]) * source.uniform(NARROW, WIDE)))
     row = conditions(points, clips.rest[index], kernel)
     row["pictures"] = process.to_signed(recoloured(pictures / 255, source, generator))
+    mouth = points[:, MOUTH].mean((0, 1))
     if source.random() < 0.5:
         row = {name: mirrored(name, value) for name, value in row.items()}
+        mouth[0] = SIZE - 1 - mouth[0]
     left, top = (source.randrange(SIZE - recipe.side + 1) for _ in range(2))
-    if source.random() < 0.7:  # around the face
-        centre = clips.rest[index].mean(0)
-        left, top = (
-            round(min(max(float(c) - recipe.side / 2 + source.gauss(0, 6), 0), SIZE - recipe.side))
-            for c in centre
-        )
+    if source.random() < MOUTH_SHARE:
+        corner = mouth - recipe.side / 2 + 4 * torch.randn(2, generator=generator)
+        left, top = corner.round().long().clamp(0, SIZE - recipe.side).tolist()
     row = {
         name: value[..., top : top + recipe.side, left : left + recipe.side]
         for name, value in row.items()

@@ -21,6 +21,7 @@ from ... import checkpoints
 from .guidance import LANDMARK_CHANNELS, moved_along
 
 COLOURS = 3
+NOISE_GAIN = 0.05  # in the beginning; noise that the network has not learnt to remove would show
 GUIDE_CHANNELS = 1 + LANDMARK_CHANNELS  # mask, marks, shift
 EMOTIONS = (  # in the order of the paper's data; the last one is also the default
     "angry",
@@ -134,7 +135,10 @@ class IdentityDiffusion(nn.Module):
         self.up = nn.ModuleList(Block(b, a, config, operations) for a, b in reversed(steps))
         self.leave = operations.Conv2d(widths[0], COLOURS * patch, 3, padding=1)
         self.leave_norm = operations.GroupNorm(config.groups, widths[0])
-        nn.init.zeros_(self.leave.weight)  # training begins with the identity, moved
+        with torch.no_grad():
+            nn.init.zeros_(self.leave.weight)  # training begins with the identity, moved …
+            nn.init.zeros_(self.leave.bias)
+            self.enter.weight[:, : COLOURS * patch] *= NOISE_GAIN  # … and barely sees the noise
 
     def recognise(self, picture: Tensor, marks: Tensor) -> Identity:
         """What all frames share, from pictures `[B, 3, H, W]` in -1 … 1 and marks at rest."""
