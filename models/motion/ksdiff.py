@@ -50,6 +50,7 @@ class PathConfig:
     reach: int = 6  # frames to either side of a keyframe that are told of it
     keyframes: int = 1  # sequences of keyframes that are heard; 0, or 2 if one path does it all
     transcript: bool = True  # whether the text stream is heard
+    readout: bool = False  # whether a linear layer says what speech alone tells
 
 
 class Layer(nn.Module):
@@ -88,6 +89,7 @@ class PathDenoiser(nn.Module):
 
     mean: Tensor  # [C] of the training data, in the coefficients' units
     deviation: Tensor  # [C]
+    trust: Tensor  # [C] share of the readout in each coefficient, 0 … 1
 
     def __init__(self, config: PathConfig, operations: ModuleType | Any = nn) -> None:
         super().__init__()
@@ -113,6 +115,9 @@ class PathDenoiser(nn.Module):
         self.skips = nn.ModuleList(
             operations.Linear(2 * width, width) for _ in range(config.layers // 2)
         )
+        if config.readout:
+            self.readout = operations.Linear(config.speech, config.channels)
+            self.register_buffer("trust", torch.zeros(config.channels))
         self.norm = operations.LayerNorm(width)
         self.motion_out = operations.Linear(width, config.channels)
         nn.init.zeros_(self.motion_out.weight)
@@ -152,7 +157,8 @@ class PathDenoiser(nn.Module):
         if known is not None:
             x = x + known[..., None].to(x) * self.is_known.to(x)
         tokens = torch.stack([time, self.nothing.to(time).expand_as(time)], dim=1)
-        return self.motion_out(self.norm(self._blocks(x, memory, tokens)))
+        clean = self.motion_out(self.norm(self._blocks(x, memory, tokens)))
+        return self._steadied(clean, speech, heard) if self.config.readout else clean
 
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients `[…, C]` as the network knows them: mean 0, deviation 1."""
@@ -180,6 +186,12 @@ class PathDenoiser(nn.Module):
                 x = skip(torch.cat([x, skipped.pop()], dim=-1))
             x = layer(x, memory, tokens, biases)
         return x
+
+    def _steadied(self, clean: Tensor, speech: Tensor, heard: Tensor | None) -> Tensor:
+        """Lips: some of what speech alone tells, linearly, which real voices mislead less."""
+        trust = self.trust.to(clean)
+        steadied = torch.lerp(clean, self.readout(speech), trust)
+        return steadied if heard is None else torch.where(heard[:, None, None], steadied, clean)
 
     def _time(self, timestep: Tensor) -> Tensor:
         waves = timestep_encoding(timestep, self.config.width).to(self.nothing.dtype)

@@ -1,15 +1,19 @@
 """KSDiff's recipe in small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from soliloquy.models import checkpoints
+from soliloquy.models.motion.ksdiff import PathDenoiser
 from soliloquy.training import ksdiff
 from soliloquy.training.ksdiff import REST, WINDOW, Windows, ksdiff_loss
+from soliloquy.training.ksdiff_data import LIPS
 from soliloquy.training.loop import read_log
 from soliloquy.training.recipes import override
 
-from .ksdiff_toys import recipe, sessions, write
+from .ksdiff_toys import SMALL, recipe, sessions, write
 
 
 def test_a_few_steps_give_weights_that_load(tmp_path):
@@ -67,6 +71,25 @@ def test_every_ablation_can_be_trained(tmp_path, changes):
     value.backward()
     assert value.isfinite()
     assert ("both position" in parts) == (not chosen.dual)
+
+
+def test_the_readout_of_the_lips_is_fitted_and_trusted_in_part():
+    torch.manual_seed(0)
+    path = PathDenoiser(replace(SMALL, readout=True))
+    heard = torch.randn(400, 8)
+    wanted = torch.rand(400, 52)
+    wanted[:, LIPS[0]] = 0.3 + 0.1 * heard[:, 2]
+    ksdiff.fit_readout(path, heard, wanted, 0.6)
+    said = path.restore(path.readout(heard))
+    torch.testing.assert_close(said[:, LIPS[0]], wanted[:, LIPS[0]], atol=2e-3, rtol=0)
+    assert path.trust[LIPS].tolist() == pytest.approx([0.6] * len(LIPS))
+    assert float(path.trust.sum()) == pytest.approx(0.6 * len(LIPS))
+    clean = path(torch.randn(1, 20, 52), torch.tensor([999]), heard[None, :20])
+    expected = path.standardise(said[:20])  # the rest of the network still says 0
+    torch.testing.assert_close(clean[0][:, LIPS], 0.6 * expected[:, LIPS], atol=1e-5, rtol=0)
+    ksdiff.widen_lips(path, 1.5)
+    assert path.deviation[LIPS[0]] == 1.5
+    assert path.deviation[0] == 1.0
 
 
 def test_batches_follow_from_their_number(tmp_path):
