@@ -309,6 +309,7 @@ def spoken(network: Joint, sessions: Sessions, name: str) -> tuple[Tensor, Tenso
     return torch.cat(heard), torch.cat(wanted)
 
 
+@torch.no_grad()
 def fit_readout(path: PathDenoiser, heard: Tensor, wanted: Tensor, trust: float) -> None:
     """Ridge regression of the lips on the speech, in place.
 
