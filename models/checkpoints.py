@@ -95,6 +95,24 @@ def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
+def metadata_of(path: str | Path) -> dict[str, str]:
+    """What stands in a weight file beside its tensors, read without them; empty for PyTorch files.
+
+    Raises:
+        CheckpointError: absent, or not a weight file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".sft"):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return read(path)[1]  # which says what is wrong
+
+
 def save(network: nn.Module, path: str | Path, config: Mapping[str, Any], **metadata: str) -> None:
     """Write our own weights: safetensors in half precision, with the configuration as JSON."""
     from safetensors.torch import save_file

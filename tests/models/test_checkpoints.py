@@ -127,6 +127,17 @@ def test_save_keeps_configuration_and_halves_precision(tmp_path):
     assert checkpoints.config_of({}) == {}
 
 
+def test_metadata_is_read_without_the_tensors(tmp_path):
+    made = tmp_path / "small.safetensors"
+    checkpoints.save(nn.Linear(2, 3), made, {"width": 3}, recipe="by hand")
+    assert checkpoints.config_of(checkpoints.metadata_of(made)) == {"width": 3}
+    assert checkpoints.metadata_of(tmp_path / "published.pth") == {}
+    for absent in ("absent.safetensors", "torn.safetensors"):
+        (tmp_path / "torn.safetensors").write_bytes(made.read_bytes()[:20])
+        with pytest.raises(CheckpointError):
+            checkpoints.metadata_of(tmp_path / absent)
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(PayloadError, match="starter_speech"):
         checkpoints.load("nonsense", {})

@@ -171,7 +171,7 @@ class MToVRenderer:
     ) -> Iterator[Tensor]:
         """What the networks make of each window, `[16, 3, size, size]` in −1 … 1."""
         times = self.settings.timesteps()
-        of_time = _rows(self.unet.modulations(torch.tensor(times)))
+        of_time = _rows(self.unet.modulations(torch.tensor(times, device=self.device)))
         generator = torch.Generator().manual_seed(self.settings.seed)
         fresh = generator if self.settings.mode == "reference" else None
         identity = self._encoded("autoencoder", scene.reference_video(len(cut[0])))
@@ -249,9 +249,9 @@ def load(
     networks = {}
     for name, path in files.items():
         kind = "unet" if name == "unet" else "autoencoder"
-        own = "config" in checkpoints.read(path)[1]  # type: ignore[arg-type]
+        own = path is not None and "config" in checkpoints.metadata_of(path)
         row = f"mtov_{kind}" if own else f"moditalker/{kind}"
-        networks[name] = checkpoints.load(row, path, operations)  # type: ignore[arg-type]
+        networks[name] = checkpoints.load(row, str(path), operations)
     return MToVRenderer(networks, device=device, settings=settings)
 
 

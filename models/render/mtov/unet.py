@@ -242,8 +242,7 @@ class TriplaneUNet(nn.Module):
 
     def modulations(self, t: Tensor) -> list[list[Tensor]]:
         """What timesteps `t [B]` make of every block, in the order of the blocks."""
-        weight = self.time_in.weight
-        waves = timestep_waves(t.to(weight.device), self.config.width)
+        waves = timestep_waves(t, self.config.width)
         time = F.silu(self.time_out(F.silu(self.time_in(waves))))
         return [block.modulations(time) for block in (*self.down[1:], self.middle, *self.up)]
 
