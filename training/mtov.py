@@ -89,13 +89,14 @@ class AutoencoderRecipe:
     seed: int = 0
     batch: int = 2  # windows
     perceptual: float = 0.0  # weight of LPIPS against 1 for L1; the paper has 1
+    start: Path | None = None  # weights to begin with, whose decoder stays as it is
 
     def run(self, folder: Path, on_log: Log | None = None) -> None:
         """Train and leave `<name>.safetensors` in `folder`."""
         torch.manual_seed(self.seed)
         perceive = perceptual_distance() if self.perceptual else None
         windows, _ = self.windows.read(folder, self.network.resolution)
-        network = TriplaneAutoencoder(self.network)
+        network = begun(self.network, self.start)
         loss = autoencoder_loss(perceive, self.perceptual)
         batches = autoencoder_batches(windows, self)
         average = train(network, batches, loss, self.loop, on_log, folder=folder / self.name)
@@ -130,6 +131,20 @@ class UNetRecipe:
         average = train(network, batches, loss, self.loop, on_log, folder=folder / UNET)
         path = folder / f"{UNET}.safetensors"
         checkpoints.save(average, path, asdict(self.network), recipe=repr(self))
+
+
+def begun(config: AutoencoderConfig, start: Path | None) -> TriplaneAutoencoder:
+    """A new network, or that of a file with its decoder frozen.
+
+    That is how the published autoencoder of landmarks began from that of pictures.
+    """
+    if start is None:
+        return TriplaneAutoencoder(config)
+    network = checkpoints.load("mtov_autoencoder", start).train().requires_grad_(True)
+    if network.config != config:
+        raise PayloadError(f"'{start}' holds {network.config}, but {config} is to be trained.")
+    network.decoder.requires_grad_(False)
+    return network
 
 
 def autoencoder_batches(windows: Windows, recipe: AutoencoderRecipe) -> Callable[[int], Tensor]:

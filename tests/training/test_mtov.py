@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from soliloquy.models import checkpoints
 from soliloquy.models.payloads import PayloadError
 from soliloquy.models.render.mtov.renderer import MToVSettings, load
 from soliloquy.training import mtov
@@ -52,6 +53,19 @@ def test_three_recipes_make_a_renderer(folder):
         settings=MToVSettings(steps=4),
     )
     assert torch.cat(list(made.render(PORTRAIT, speaking(5)))).shape == (5, 160, 128, 3)
+
+
+def test_the_decoder_of_a_start_stays_as_it_is(folder):
+    recipe = mtov.AutoencoderRecipe(network=TINY, loop=SHORT, batch=1)
+    recipe.run(folder)
+    first = folder / "mtov_autoencoder.safetensors"
+    replace(recipe, name=mtov.MOTION_AUTOENCODER, start=first).run(folder)
+    before, _ = checkpoints.read(first)
+    after, _ = checkpoints.read(folder / "mtov_motion_autoencoder.safetensors")
+    same = {key for key in before if torch.equal(before[key], after[key])}
+    assert same == {key for key in before if key.startswith("decoder.")}
+    with pytest.raises(PayloadError, match="is to be trained"):
+        mtov.begun(replace(TINY, depth=2), first)
 
 
 def test_the_recipes_have_names():

@@ -9,6 +9,8 @@ from soliloquy.benchmarks.moditalker_mtov_plain import PlainAutoencoder, PlainUN
 from soliloquy.models import checkpoints
 
 from ....golden_recipe import recipe
+from ....helpers import shared
+from ....pseudo_weights import shapes
 
 LONG = pytest.mark.skipif(
     "SOLILOQUY_SLOW_TESTS" not in os.environ, reason="takes minutes; set SOLILOQUY_SLOW_TESTS=1"
@@ -40,3 +42,9 @@ def published(kind, tag, **sizes):
 @cache
 def network(kind, tag, **sizes):
     return checkpoints.load(f"moditalker/{kind}", published(kind, tag, **sizes))
+
+
+def published_shapes(key_list):
+    """The keys of a published file without its numbers."""
+    sizes = shapes(shared(f"design/keys/{key_list}.txt"))
+    return {key: torch.empty(size, device="meta") for key, size in sizes.items()}

@@ -12,7 +12,7 @@ from soliloquy.models.render.mtov.autoencoder import (
 )
 
 from ....golden_recipe import error, given, golden, recipe
-from .mtov_weights import LONG, SMALL, TINY, network, plain, published
+from .mtov_weights import LONG, SMALL, TINY, network, plain, published, published_shapes
 
 
 def video(side, batch=1, seed=0):
@@ -71,6 +71,12 @@ def test_tables_in_the_file_may_be_there_or_not():
     )
     expected = network("autoencoder", "odd", **TINY).extract(video(16))
     assert torch.equal(full.extract(video(16)), expected)
+
+
+def test_the_published_file_fits():
+    state = published_shapes("keys_moditalker_mtov_autoencoder")
+    assert len(state) == 415
+    assert checkpoints.load("moditalker/autoencoder", state).config == AutoencoderConfig()
 
 
 def test_a_missing_key_is_named():

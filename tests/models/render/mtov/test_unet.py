@@ -9,7 +9,7 @@ from soliloquy.models.render.mtov import diffusion
 from soliloquy.models.render.mtov.unet import plane_side
 
 from ....golden_recipe import error, given, golden
-from .mtov_weights import LONG, NARROW, network, plain, published
+from .mtov_weights import LONG, NARROW, network, plain, published, published_shapes
 
 GOLDEN = {"width": 32}
 
@@ -141,6 +141,15 @@ def test_sizes_are_those_of_the_file():
         assert config.width == sizes["width"]
         assert config.multipliers == sizes.get("multipliers", (1, 2, 4, 4))
         assert config.attended == sizes.get("attended", (True, True, True, False))
+
+
+@pytest.mark.parametrize(("kind", "width"), [("base", 128), ("longvid", 256)])
+def test_the_published_files_are_told_apart_by_their_sizes(kind, width):
+    state = published_shapes(f"keys_moditalker_mtov_unet_{kind}")
+    module = checkpoints.load("moditalker/unet", state)
+    assert module.config.width == width
+    if kind == "base":
+        assert sum(part.numel() for part in module.parameters()) == 132_172_804
 
 
 def test_a_missing_key_is_named():
