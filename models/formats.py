@@ -153,6 +153,13 @@ SYSTEMS: tuple[System, ...] = (
         files=(("path", "moditalker/atom"),),
     ),
     System(
+        name="moditalker_small",
+        stage="motion",
+        title="AToM of MoDiTalker, small (bundled)",
+        loader="motion.atom_motion:load_small",
+        speech="starter",
+    ),
+    System(
         name="warp",
         stage="render",
         title="Warp (needs no weights)",

@@ -11,7 +11,7 @@ fifth, speech and face are unknown together now and then.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ class AToMRecipe:
             on_log,
             folder=folder,
         )
-        told = {"recipe": repr(self)}
+        told = {"recipe": repr(replace(self, data=Path("SESSIONS")))}
         checkpoints.save(average, folder / WEIGHTS, asdict(self.network), **told)
 
     def draw(self, speakers: Speakers, number: int) -> Batch:

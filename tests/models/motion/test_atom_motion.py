@@ -11,6 +11,7 @@ from soliloquy.models.motion.atom_speakers import PublishedSpeaker
 from soliloquy.models.motion.likeness import Likeness
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.models.payloads import PayloadError, Speech, Timeline
+from soliloquy.models.speech import starter
 
 from ...pseudo_weights import given
 from ..render.drawn_face import drawn_face
@@ -142,3 +143,18 @@ def test_impossible_options_are_refused():
         published().sample(voice(), steps=0)
     with pytest.raises(CheckpointError, match=r"atom\.pt"):
         atom_motion.load()
+
+
+def test_the_bundled_weights_close_lips_and_open_them():
+    """Loud and silent halves of a synthetic voice; a mouth that shows its teeth closes, too."""
+    timeline = Timeline.for_sound(4 * 16000, 16000, 25)
+    time = torch.arange(4 * 16000) / 16000
+    tone = sum(torch.sin(2 * torch.pi * 120 * k * time) / k for k in range(1, 20))
+    syllables = (torch.sin(2 * torch.pi * 3 * time) > 0) * (time < 2.5)
+    sound = (0.1 * tone * syllables)[None]
+    speech = starter.load().encode(sound, 16000, timeline)
+    values = atom_motion.load_small().sample(speech, drawn_face()).values
+    neutral = load_rig().neutral_of(drawn_face())
+    gap = (neutral + values)[:, 66, 1] - (neutral + values)[:, 62, 1]
+    assert float(gap[10:60].max()) > 0.03
+    assert float(gap[80:].mean()) < float(gap[10:60].mean())
