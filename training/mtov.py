@@ -176,7 +176,7 @@ def autoencoder_batches(windows: Windows, recipe: AutoencoderRecipe) -> Callable
 def autoencoder_loss(
     perceive: Callable[[Tensor, Tensor], Tensor] | None, weight: float
 ) -> Callable[[Any, Any], tuple[Tensor, dict[str, float]]]:
-    """`L1 + weight · LPIPS`; LPIPS of one random frame of each window (paper, equation 7)."""
+    """`L1 + weight · LPIPS`; LPIPS of one random frame of each window."""
 
     def loss(network: Any, video: Tensor) -> tuple[Tensor, dict[str, float]]:
         rebuilt = network(video)
@@ -241,7 +241,7 @@ def unet_batches(latents: dict[str, Tensor], recipe: UNetRecipe) -> Callable[[in
 
 
 def unet_loss(noisiest: int) -> Callable[[Any, Any], tuple[Tensor, dict[str, float]]]:
-    """The squared error of the noise (paper, equation 9)."""
+    """The squared error of the noise: the published program's target, where the paper has x₀."""
     if not 1 <= noisiest <= diffusion.TRAIN_STEPS:
         raise PayloadError(f"noisiest is {noisiest}; 1 to {diffusion.TRAIN_STEPS} is possible.")
     alphas = diffusion.schedule().alphas

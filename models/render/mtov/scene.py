@@ -138,8 +138,8 @@ class Scene:
 
     def lower_face(self, frames: Tensor) -> Tensor:
         """How much of each place is taken from the networks, `[t, 256, 256]` in 0 … 1, whatever
-        their size: the face from the nose base down, its edge blurred as in the paper (section
-        3.4).
+        their size: the face from the nose base down, its edge blurred, as the paper (page 5)
+        describes and its program leaves out.
         """
         outline = self._drawn(self.landmarks[frames][:, list(LOWER_FACE)])
         sigma = SOFTNESS * DRAWING
