@@ -87,6 +87,12 @@ SYSTEMS: tuple[System, ...] = (
         loader="speech.starter:load",
     ),
     System(
+        name="atl_diff",
+        stage="speech",
+        title="Starter's features (for ATL-Diff)",
+        loader="speech.atl_diff:load",
+    ),
+    System(
         name="kflm",
         stage="speech",
         title="wav2vec 2.0 second by second (for KFLM)",
@@ -135,6 +141,13 @@ SYSTEMS: tuple[System, ...] = (
         ),
     ),
     System(
+        name="atl_diff",
+        stage="motion",
+        title="Landmarks after ATL-Diff (bundled)",
+        loader="motion.atl_diff:load",
+        speech="atl_diff",
+    ),
+    System(
         name="kflm",
         stage="motion",
         title="KFLM of ATL-Diff (published)",
@@ -177,8 +190,9 @@ SYSTEMS: tuple[System, ...] = (
     System(
         name="atl_diff",
         stage="render",
-        title="ATL-Diff, small (bundled)",
+        title="ATL-Diff, small",
         loader="render.identity_diffusion.renderer:load",
+        folder="folders",
     ),
     System(
         name="mtov",

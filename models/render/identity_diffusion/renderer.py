@@ -7,7 +7,7 @@ moves along with the landmarks and is kept where the network did not draw someth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -280,7 +280,28 @@ def load(
     device: str | torch.device = "cpu",
     path: str | Path | None = None,
     operations: ModuleType | Any = nn,
+    *,
+    folders: Sequence[str | Path] = (),
 ) -> IdentityDiffusionRenderer:
-    """The bundled renderer, or one with the weights at `path`."""
-    network = checkpoints.load("identity_diffusion", path or WEIGHTS, operations)
+    """The renderer with the weights at `path`, or with those found first.
+
+    Args:
+        device: where to compute.
+        path: a weight file.
+        operations: namespace the layers come from.
+        folders: where to look for `identity_diffusion.safetensors` before the bundled weights.
+
+    Raises:
+        CheckpointError: there are no weights; the message says how to make them.
+    """
+    places = [Path(folder) / part for folder in folders for part in ("", "soliloquy")]
+    found = [Path(path)] if path else [place / WEIGHTS.name for place in places] + [WEIGHTS]
+    file = next((candidate for candidate in found if candidate.is_file()), None)
+    if file is None and path is None:
+        raise checkpoints.CheckpointError(
+            "The renderer 'atl_diff' has no bundled weights: what the project could train so far"
+            " does not look good enough. Train it with `python -m soliloquy train"
+            f" identity_diffusion` and put '{WEIGHTS.name}' into models/soliloquy."
+        )
+    network = checkpoints.load("identity_diffusion", file or found[0], operations)
     return IdentityDiffusionRenderer(network, device)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from soliloquy.models import checkpoints
 from soliloquy.models.noise.landmark_guided import NoiseOptions, guided_noise
 from soliloquy.models.payloads import PayloadError
 from soliloquy.models.render.identity_diffusion import renderer as module
@@ -13,7 +14,7 @@ from soliloquy.models.render.identity_diffusion.renderer import (
     windows,
 )
 
-from .small import face, network, talking
+from .small import SMALL, face, network, talking
 
 PORTRAIT = face()
 
@@ -128,3 +129,19 @@ def test_inputs_are_left_as_they_are():
     rendered()
     assert torch.equal(PORTRAIT.image, picture)
     assert torch.equal(PORTRAIT.landmarks, landmarks)
+
+
+def test_weights_are_found_in_the_folders_of_the_host_first(tmp_path):
+    (tmp_path / "soliloquy").mkdir()
+    path = tmp_path / "soliloquy" / "identity_diffusion.safetensors"
+    checkpoints.save(network(), path, vars(SMALL))
+    assert module.load(folders=[tmp_path]).network.config == SMALL
+    assert module.load(path=path).network.config == SMALL
+
+
+def test_without_weights_it_says_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path / "identity_diffusion.safetensors")
+    with pytest.raises(PayloadError, match="train identity_diffusion` and put"):
+        module.load(folders=[tmp_path])
+    with pytest.raises(PayloadError, match="no weight file"):
+        module.load(path=tmp_path / "absent.safetensors")
