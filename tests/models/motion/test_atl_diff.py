@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from soliloquy.models.motion.atl_diff import ATLDiffMotion, emotion_mixture
+from soliloquy.models.motion.atl_diff import ATLDiffMotion, emotion_mixture, load
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.models.payloads import PayloadError, Speech, Timeline
+from soliloquy.models.speech import atl_diff
+from soliloquy.models.speech.audio import read_sound
 from soliloquy.models.speech.packed import pack
+from soliloquy.training.image_measures import border_speeds
 
+from ...helpers import shared
 from ..render.drawn_face import drawn_face
 from .dual_domain_examples import network
 
@@ -93,3 +97,23 @@ def test_what_is_missing_or_impossible_is_said():
         emotion_mixture("bored", 1.0)
     with pytest.raises(PayloadError, match=r"0 to 1\.5, not 3"):
         emotion_mixture("sad", 3.0)
+
+
+@pytest.mark.parametrize("name", ["english_16k_stereo_8s.wav", "russian_48k_stereo_6s.wav"])
+def test_the_lips_are_no_faster_where_the_published_program_has_its_borders(name):
+    features = atl_diff.load().features(read_sound(shared(f"data/speech/{name}"))[1][0])
+    offsets = load().offsets(features, load_rig().mean_face)[1::2]
+    borders = torch.arange(25, len(offsets), 25)  # every second, and the piece's after ten
+    speeds, everywhere = border_speeds(offsets, borders)
+    assert speeds.mean() < torch.quantile(everywhere, 0.95)
+    assert speeds.mean() < 1.3 * everywhere.mean()
+
+
+def test_the_bundled_generator_opens_and_closes_the_lips():
+    features = atl_diff.load().features(
+        read_sound(shared("data/speech/english_16k_stereo_8s.wav"))[1][0]
+    )
+    face = load_rig().mean_face + load().offsets(features, load_rig().mean_face)
+    gap = face[:, 66, 1] - face[:, 62, 1]
+    assert gap.min() < 0.03
+    assert gap.max() > 0.15
