@@ -266,5 +266,6 @@ CATALOGUE: tuple[Weight, ...] = (
         folder="atldiff",
         title="ATL-Diff, landmark-guided image diffusion (lm2face/CREMA/unet)",
         systems=("atldiff",),
+        formats=("atl_diff/unet3d",),
     ),
 )

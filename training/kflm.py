@@ -68,7 +68,7 @@ class KFLMRecipe:
 
     network: DualDomainConfig = field(default_factory=DualDomainConfig)
     loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(steps=1500, learning_rate=2e-3, warmup=100)
+        default_factory=lambda: LoopConfig(steps=3000, learning_rate=2e-3, warmup=100)
     )
     batch: int = 4
     frames: int = 50  # of a crop, at 25 a second
