@@ -106,7 +106,7 @@ class AToMMotion:
             reference=self.mode == "reference",
         )
         landmarks = sampler.sample(seed, on_step)
-        offsets = likeness.offsets(landmarks - likeness.first).flatten(1)
+        offsets = likeness.offsets(landmarks).flatten(1)
         offsets = resample(offsets, FPS, timeline.fps, timeline.num_frames)
         return self._motion(offsets.unflatten(-1, (68, 3)), speech, portrait, seed)
 
