@@ -133,6 +133,7 @@ class PathDenoiser(nn.Module):
         *,
         heard: Tensor | None = None,
         known: Tensor | None = None,
+        steady: bool = True,
     ) -> Tensor:
         """The clean coefficients.
 
@@ -145,6 +146,7 @@ class PathDenoiser(nn.Module):
             text: the stream of the transcript; None is an absent one.
             heard: `[B]` bool; a clip that is False gets neither speech nor text, for guidance.
             known: `[B, T]` bool; frames of `noisy` that are clean already and shall be continued.
+            steady: whether the readout has its share; without it keyframes lead the lips better.
         """
         frames = noisy.shape[1]
         time = self._time(timestep).to(noisy)
@@ -158,7 +160,9 @@ class PathDenoiser(nn.Module):
             x = x + known[..., None].to(x) * self.is_known.to(x)
         tokens = torch.stack([time, self.nothing.to(time).expand_as(time)], dim=1)
         clean = self.motion_out(self.norm(self._blocks(x, memory, tokens)))
-        return self._steadied(clean, speech, heard) if self.config.readout else clean
+        if not (steady and self.config.readout):
+            return clean
+        return self._steadied(clean, speech, heard)
 
     def standardise(self, coefficients: Tensor) -> Tensor:
         """Coefficients `[…, C]` as the network knows them: mean 0, deviation 1."""

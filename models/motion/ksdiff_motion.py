@@ -187,10 +187,11 @@ class PathSampler:
             given["text"] = self.text[held].expand(len(shares), -1, -1)
         given = {name: value.to(self.device) for name, value in given.items()}
         weights = torch.tensor(shares, device=self.device)[:, None, None]
+        steady = not any(led)  # nobody leads the lips, so they may keep to the speech
 
         def denoise(noisy: Tensor, timestep: int) -> Tensor:
             steps = torch.full((len(shares),), timestep, device=self.device)
-            guesses = self.network(noisy.expand(len(shares), -1, -1), steps, **given)
+            guesses = self.network(noisy.expand(len(shares), -1, -1), steps, steady=steady, **given)
             return (weights * guesses).sum(0, keepdim=True)
 
         return denoise
