@@ -17,12 +17,15 @@ from pathlib import Path
 from ..models import checkpoints
 from ..models.payloads import PayloadError
 from .identity_diffusion import NAME, reconstruction
-from .identity_diffusion_data import Clips
+from .identity_diffusion_data import SIZE, Clips
 
+MEASURES = ("drawn frame", "drawn face")
 Report = dict[str, dict[str, float]]
 
 
-def compare(guided: Path, plain: Path, clips: Clips, *, seeds: int = 1, steps: int = 8) -> Report:
+def compare(
+    guided: Path, plain: Path, clips: Clips, *, seeds: int = 1, steps: int = 8, side: int = SIZE
+) -> Report:
     """Root mean square errors of both, 0 … 255, averaged over seeds, and their ratio.
 
     Args:
@@ -30,6 +33,7 @@ def compare(guided: Path, plain: Path, clips: Clips, *, seeds: int = 1, steps: i
         clips: held out.
         seeds: of the noise.
         steps: of DDIM.
+        side: of the part around the mouth that is drawn, pixels; the whole square by default.
 
     Raises:
         PayloadError: a network was trained for the other start.
@@ -44,10 +48,11 @@ def compare(guided: Path, plain: Path, clips: Clips, *, seeds: int = 1, steps: i
                 f" {start} noise."
             )
         runs = [
-            reconstruction(network, clips, seed=1000 * seed, steps=steps) for seed in range(seeds)
+            reconstruction(network, clips, seed=1000 * seed, steps=steps, side=side)
+            for seed in range(seeds)
         ]
         report[start] = {name: sum(run[name] for run in runs) / seeds for name in runs[0]}
-    ratio = {name: report["guided"][name] / report["plain"][name] for name in ("frame", "face")}
+    ratio = {name: report["guided"][name] / report["plain"][name] for name in MEASURES}
     return {**report, "guided / plain": ratio}
 
 
@@ -62,10 +67,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=Path, help="held-out clips (of the first folder)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="of the noise (3)")
     parser.add_argument("--steps", type=int, default=8, metavar="N", help="of DDIM (8)")
+    parser.add_argument(
+        "--side", type=int, default=SIZE, metavar="N", help="pixels around the mouth (all)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file")
     given = parser.parse_args(arguments)
     clips = Clips.load(given.clips or given.guided / "clips" / "test.safetensors")
-    report = compare(given.guided, given.plain, clips, seeds=given.seeds, steps=given.steps)
+    report = compare(
+        given.guided, given.plain, clips, seeds=given.seeds, steps=given.steps, side=given.side
+    )
     for name, values in report.items():
         print(f"{name:<16}" + "  ".join(f"{key} {value:7.3f}" for key, value in values.items()))
     if given.json:

@@ -20,7 +20,11 @@ from torch import Tensor
 from ..models import checkpoints
 from ..models.noise.landmark_guided import R_MIN, NoiseOptions, blurred_marks
 from ..models.render.identity_diffusion import process
-from ..models.render.identity_diffusion.guidance import landmark_channels, landmark_marks
+from ..models.render.identity_diffusion.guidance import (
+    landmark_channels,
+    landmark_marks,
+    moved_along,
+)
 from ..models.render.identity_diffusion.network import (
     EMOTIONS,
     IdentityDiffusion,
@@ -202,39 +206,78 @@ def identity_loss(
     return value, {name: float(part.detach()) for name, part in parts.items()}
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """A whole clip to draw again; pictures are in -1 … 1."""
+
+    clean: Tensor  # [T, 3, H, W]
+    picture: Tensor  # [3, H, W]
+    guide: Tensor  # [T, 4, H, W]
+    strength: Tensor  # [T, 1, H, W]
+    marks: Tensor  # [1, H, W]
+    emotion: Tensor  # []
+
+    @classmethod
+    def of(cls, clips: Clips, index: int, side: int = SIZE) -> Scene:
+        """The clip's square, or the part of `side` pixels around the mouth."""
+        points = clips.points[index]
+        row = conditions(points, clips.rest[index], int(clips.kernel[index]))
+        row["picture"] = process.to_signed(clips.identity[index].float() / 255)
+        row["clean"] = process.to_signed(clips.frames[index].float() / 255)
+        corner = points[:, MOUTH].mean((0, 1)) - side / 2
+        left, top = corner.round().long().clamp(0, SIZE - side).tolist()
+        part = {
+            name: value[..., top : top + side, left : left + side] for name, value in row.items()
+        }
+        return cls(**part, emotion=clips.emotion[index])
+
+
 @torch.inference_mode()
-def redraw(network: IdentityDiffusion, clips: Clips, index: int, seed: int, steps: int) -> Tensor:
-    """A clip again, from the noise that the network was trained on: `[T, 3, S, S]` in 0 … 1."""
-    row = conditions(clips.points[index], clips.rest[index], int(clips.kernel[index]))
-    picture = process.to_signed(clips.identity[index].float() / 255)[None]
+def redraw(network: IdentityDiffusion, scene: Scene, seed: int, steps: int) -> Tensor:
+    """A clip again, from the noise that the network was trained on: `[T, 3, H, W]`, -1 … 1."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn((1, *clips.frames.shape[1:]), generator=generator)
-    ground = picture[:, None] if network.config.start == "guided" else torch.zeros(1)
-    start = ground + noise * row["strength"] if network.config.start == "guided" else noise
-    identity = network.recognise(picture, row["marks"][None])
-    guide, emotion = row["guide"][None], clips.emotion[index, None]
+    noise = torch.randn(scene.clean.shape, generator=generator)[None]
+    ground = scene.picture[None, None]
+    if network.config.start == "guided":
+        noise = ground + noise * scene.strength
+    else:
+        ground = torch.zeros(1)
+    identity = network.recognise(scene.picture[None], scene.marks[None])
+    guide, emotion = scene.guide[None], scene.emotion[None]
 
     def predict(noisy: Tensor, timestep: int) -> Tensor:
         return network(noisy, torch.tensor([timestep]), guide, identity, emotion)
 
-    return process.from_signed(process.sample(predict, start, ground, steps=steps)[0])
+    return process.sample(predict, noise, ground, steps=steps)[0].clamp(-1, 1)
 
 
 def reconstruction(
-    network: IdentityDiffusion, clips: Clips, *, seed: int = 0, steps: int = process.STEPS
+    network: IdentityDiffusion,
+    clips: Clips,
+    *,
+    seed: int = 0,
+    steps: int = process.STEPS,
+    side: int = SIZE,
 ) -> dict[str, float]:
-    """Root mean square error of redrawn clips in 0 … 255, and of the still portrait.
+    """Root mean square error of redrawn clips, 0 … 255.
 
-    "face" counts pixels by the guide's mask, "frame" all alike.
+    "frame" counts all pixels alike, "face" by the guide's mask. Beside "drawn" stand the errors of
+    the still portrait and of the portrait moved along with the landmarks, which is where the
+    network begins.
     """
-    sums: dict[str, list[float]] = {"frame": [], "face": [], "still_frame": [], "still_face": []}
+    sums: dict[str, list[float]] = {}
     for index in range(len(clips)):
-        clean = clips.frames[index].float()
-        mask = conditions(clips.points[index], clips.rest[index], int(clips.kernel[index]))
-        weight = mask["guide"][:, :1]
-        drawn = redraw(network, clips, index, seed + index, steps) * 255
-        for name, picture in (("", drawn), ("still_", clips.identity[index].float())):
-            square = (picture - clean).square()
-            sums[f"{name}frame"].append(float(square.mean()))
-            sums[f"{name}face"].append(float((square * weight).sum() / (3 * weight.sum())))
+        scene = Scene.of(clips, index, side)
+        still = scene.picture.expand_as(scene.clean)
+        pictures = {
+            "drawn": redraw(network, scene, seed + index, steps),
+            "moved": moved_along(still, scene.guide[:, -2:]),
+            "still": still,
+        }
+        weight = scene.guide[:, :1]
+        for name, picture in pictures.items():
+            square = (127.5 * (picture - scene.clean)).square()
+            sums.setdefault(f"{name} frame", []).append(float(square.mean()))
+            face = float((square * weight).sum() / (3 * weight.sum()))
+            sums.setdefault(f"{name} face", []).append(face)
     return {name: (sum(values) / len(values)) ** 0.5 for name, values in sums.items()}
