@@ -61,3 +61,14 @@ def write_mtov(folder):
     }
     for name, network in networks.items():
         checkpoints.save(network, folder / f"{name}.safetensors", asdict(network.config))
+
+
+def write_identity_diffusion(folder):
+    """ATL-Diff's small renderer, untrained: the portrait, moved by its landmarks."""
+    from soliloquy.models.render.identity_diffusion.network import IdentityDiffusion
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = IdentityDiffusion()
+    path = folder / "identity_diffusion.safetensors"
+    checkpoints.save(network, path, asdict(network.config))

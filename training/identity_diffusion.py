@@ -51,9 +51,11 @@ class IdentityDiffusionRecipe:
         )
     )
     seed: int = 0
-    batch: int = 3  # clips
-    frames: int = 4  # of a clip
-    side: int = 48  # of the part of the square that is looked at, pixels
+    batch: int = 2  # clips
+    frames: int = 8  # of a clip
+    # Of the part of the square that is looked at, pixels. Smaller parts train faster, but the norms
+    # of a part are not those of the whole: trained on 48, the network is of use on such parts only.
+    side: int = SIZE
     mask_weight: float = 4.0  # of what may move, against 1 for the rest
     edge_weight: float = 0.5  # of the error in differences between neighbouring pixels
     time_weight: float = 0.5  # of the error in differences between frames

@@ -26,8 +26,11 @@ pytestmark = pytest.mark.host
 
 NEED_WEIGHTS = ("kdtalker", "liveportrait_from_starter", "swap_renderer")
 NEED_SMALL_WEIGHTS = ("moditalker", "mtov_from_any_motion")
+FROM_NOISE = ("atl_diff", "guided_noise")
 WITHOUT_WEIGHTS = [
-    path.stem for path in WORKFLOWS if path.stem not in NEED_WEIGHTS + NEED_SMALL_WEIGHTS
+    path.stem
+    for path in WORKFLOWS
+    if path.stem not in NEED_WEIGHTS + NEED_SMALL_WEIGHTS + FROM_NOISE
 ]
 LOADING_PROBLEM = r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint|Skip .* module"
 
@@ -225,6 +228,20 @@ def test_mtov_draws_windows_without_a_flash(host, types, inputs, name):
     assert borders.max() <= np.quantile(change, 0.95)
     windows = [frames[start : start + 12].mean(0) for start in range(0, len(frames) - 12, 12)]
     assert min(np.corrcoef(windows[0].flat, w.flat)[0, 1] for w in windows) > 0.98
+
+
+@pytest.mark.parametrize("name", FROM_NOISE)
+def test_atl_diff_draws_from_guided_noise(host, types, inputs, name):
+    """With an untrained network, which draws the portrait as its landmarks move it."""
+    weight_files.write_identity_diffusion(host.base / "models" / "soliloquy")
+    short = {"landmarks_file": "astronaut.json", "audio": "speech.wav", "fps": 12.0}
+    prompt = prompt_of(name, types, **short)
+    outputs = host.run(prompt)
+    for number, node in prompt.items():
+        if node["class_type"] == "SaveVideo":
+            check_video(host.saved(outputs, number), host.base / "input" / "speech.wav", fps=12)
+        if node["class_type"] == "PreviewImage":
+            assert len(outputs[number]["images"]) == 25
 
 
 def test_quickstart_takes_real_portraits_and_voices(host, types):

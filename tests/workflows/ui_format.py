@@ -50,6 +50,7 @@ FILE, NOTHING = Widget("image", "FILE"), Widget(None, "ANY")
 CORE = {
     "LoadImage": NodeType({}, ("IMAGE", "MASK"), (FILE, NOTHING)),
     "LoadAudio": NodeType({}, ("AUDIO",), (Widget("audio", "FILE"), NOTHING, NOTHING)),
+    "MaskToImage": NodeType({"mask": ("MASK", True)}, ("IMAGE",), ()),
     "PreviewImage": NodeType({"images": ("IMAGE", True)}, (), ()),
     "ImageSharpen": NodeType(
         {"image": ("IMAGE", True)},
