@@ -27,7 +27,7 @@ FRAME_RATE = 25  # frames per second inside the system
 REFRACTORY = round(APART * FRAME_RATE)  # frames between two keyframes of one path, at least
 WINDOW, WARM_UP = 100, 25  # frames that a window says, and that it begins earlier
 BATCH = 75  # windows predicted side by side: 5 minutes
-VARIETY = 0.3  # of the logistic noise on the logits, by which seeds differ
+VARIETY = 0.15  # of the logistic noise on the logits, by which seeds differ
 ROUNDS = 2  # of finding the threshold for a rate that is asked for
 OnStep = Callable[[int, int], None]
 
