@@ -93,6 +93,12 @@ SYSTEMS: tuple[System, ...] = (
         loader="speech.atl_diff:load",
     ),
     System(
+        name="ksdiff",
+        stage="speech",
+        title="KSDiff dual-path (bundled)",
+        loader="speech.ksdiff:load",
+    ),
+    System(
         name="kflm",
         stage="speech",
         title="wav2vec 2.0 second by second (for KFLM)",
@@ -122,11 +128,25 @@ SYSTEMS: tuple[System, ...] = (
         loader="keyframes.energy_peaks:load",
     ),
     System(
+        name="ksdiff",
+        stage="keyframes",
+        title="KSDiff predictors (bundled)",
+        loader="keyframes.ksdiff:load",
+        speech="ksdiff",
+    ),
+    System(
         name="starter",
         stage="motion",
         title="Starter (bundled)",
         loader="motion.starter:load",
         speech="starter",
+    ),
+    System(
+        name="ksdiff",
+        stage="motion",
+        title="KSDiff (bundled)",
+        loader="motion.ksdiff_motion:load",
+        speech="ksdiff",
     ),
     System(
         name="kdtalker",

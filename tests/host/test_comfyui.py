@@ -24,7 +24,12 @@ from .comfyui import ComfyUI
 
 pytestmark = pytest.mark.host
 
-NEED_WEIGHTS = ("kdtalker", "liveportrait_from_starter", "swap_renderer")
+NEED_WEIGHTS = (
+    "kdtalker",
+    "ksdiff_liveportrait",
+    "liveportrait_from_starter",
+    "swap_renderer",
+)
 NEED_SMALL_WEIGHTS = ("moditalker", "mtov_from_any_motion")
 FROM_NOISE = ("atl_diff", "guided_noise")
 WITHOUT_WEIGHTS = [
