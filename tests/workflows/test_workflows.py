@@ -27,6 +27,7 @@ def nodes_by_id(workflow):
 def test_the_promised_workflows_are_there():
     promised = {"quickstart", "edit_motion", "paste_back"}
     promised |= {"kdtalker", "liveportrait_from_starter", "swap_renderer"}
+    promised |= {"ksdiff", "ksdiff_liveportrait", "keyframes"}
     promised |= {"moditalker", "mtov_from_any_motion"}
     assert promised <= set(map(named, WORKFLOWS))
 
