@@ -31,6 +31,7 @@ from .loop import Log, LoopConfig, train
 WINDOW = 100  # frames, 4 s
 REST = 10  # frames of the portrait as it is, which the first window of a sound goes on from
 PATHS = {"expression": slice(0, 52), "pose": slice(52, 59)}
+RIDGE = 0.1  # of the readout of the lips, per row of speech whose features deviate by about 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,9 @@ class KSDiffRecipe:
     without_speech: float = 0.1
     without_text: float = 0.4  # most users give none
     from_rest: float = 0.08  # share of windows that begin where the sound begins
-    trust: float = 0.6  # share of the linear readout in the lips, see `fit_readout`
-    contrast: float = 1.0  # of the lips' movements in the end, see `widen_lips`
+    trust: float = 0.7  # share of the linear readout in the lips, see `fit_readout`
+    lip_contrast: float = 1.25  # of the movements in the end, see `widen`
+    head_contrast: float = 1.8
 
     def run(self, folder: Path, on_log: Log | None = None) -> None:
         """Train, or go on, and leave `ksdiff_speech` and `ksdiff_motion` in `folder`."""
@@ -288,11 +290,13 @@ def finish(network: Joint, sessions: Sessions, recipe: KSDiffRecipe) -> None:
     """What follows the training: a linear readout of the lips, and as much movement as there is."""
     for name in network.motion.configs:
         path = network.motion.path(name)
-        if not path.config.readout:
-            continue
-        heard, wanted = spoken(network, sessions, name)
-        fit_readout(path, heard, wanted, recipe.trust)
-        widen_lips(path, recipe.contrast)
+        if path.config.readout:
+            heard, wanted = spoken(network, sessions, name)
+            fit_readout(path, heard, wanted, recipe.trust)
+        if name == "expression":
+            widen(path, LIPS, recipe.lip_contrast)
+        elif name == "pose":
+            widen(path, list(range(path.config.channels)), recipe.head_contrast)
 
 
 def spoken(network: Joint, sessions: Sessions, name: str) -> tuple[Tensor, Tensor]:
@@ -317,7 +321,7 @@ def fit_readout(path: PathDenoiser, heard: Tensor, wanted: Tensor, trust: float)
     worse in the lips' width; the mean of both follows real ones best.
     """
     rows = torch.nn.functional.pad(heard, (0, 1), value=1.0).double()
-    gram = rows.T @ rows + 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)
+    gram = rows.T @ rows + RIDGE * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)
     fitted = torch.linalg.solve(gram, rows.T @ path.standardise(wanted).double()).float()
     path.readout.weight.copy_(fitted[:-1].T)
     path.readout.bias.copy_(fitted[-1])
@@ -325,9 +329,9 @@ def fit_readout(path: PathDenoiser, heard: Tensor, wanted: Tensor, trust: float)
     path.trust[LIPS] = trust
 
 
-def widen_lips(path: PathDenoiser, contrast: float) -> None:
-    """Let the lips move further around their mean: the mean of all that may be moves less."""
-    path.deviation[LIPS] *= contrast
+def widen(path: PathDenoiser, coefficients: list[int], contrast: float) -> None:
+    """Let coefficients move further around their mean: few steps of diffusion move them less."""
+    path.deviation[coefficients] *= contrast
 
 
 def save(network: Joint, folder: Path, recipe: KSDiffRecipe) -> None:

@@ -51,7 +51,7 @@ class KSDiffMotionModel:
     network: KSDiff
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     whole_blinks: bool = True  # whether lids blink as in `gestures.py`, at the network's moments
-    keyframe_guidance: float = 5.0  # how closely keyframes are followed, 1 is as trained
+    keyframe_guidance: float = 8.0  # how closely keyframes are followed, 1 is as trained
 
     @torch.no_grad()
     def sample(

@@ -87,7 +87,7 @@ def test_the_readout_of_the_lips_is_fitted_and_trusted_in_part():
     clean = path(torch.randn(1, 20, 52), torch.tensor([999]), heard[None, :20])
     expected = path.standardise(said[:20])  # the rest of the network still says 0
     torch.testing.assert_close(clean[0][:, LIPS], 0.6 * expected[:, LIPS], atol=1e-5, rtol=0)
-    ksdiff.widen_lips(path, 1.5)
+    ksdiff.widen(path, LIPS, 1.5)
     assert path.deviation[LIPS[0]] == 1.5
     assert path.deviation[0] == 1.0
 
