@@ -54,10 +54,10 @@ class KSDiffRecipe:
     velocity: float = 0.2  # weights of the terms of the loss
     spectral: float = 0.05
     dynamics: float = 0.1
-    lips: float = 1.0
-    miss: float = 0.3
+    lips: float = 2.0
+    miss: float = 1.0
     emphasis: float = 1.0  # of frames around keyframes
-    noise_floor: float = 0.3  # least weight of position and velocity, in the noisiest steps
+    noise_floor: float = 0.7  # least weight of position and velocity, in the noisiest steps
     dropped_keyframes: float = 0.1
     moved_keyframes: float = 0.05
     without_keyframes: float = 0.25
