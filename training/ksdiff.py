@@ -26,7 +26,7 @@ from ..models.speech.dual_path import DualPathConfig, DualPathSpeech, Heard
 from . import ksdiff_losses as losses
 from .ksdiff_data import LIPS, Sessions, read_sessions
 from .ksdiff_keyframes import mark_sessions
-from .loop import Log, LoopConfig, train
+from .loop import Log, LoopConfig, is_main_process, train
 
 WINDOW = 100  # frames, 4 s
 REST = 10  # frames of the portrait as it is, which the first window of a sound goes on from
@@ -82,8 +82,9 @@ class KSDiffRecipe:
             on_log,
             folder=folder,
         )
-        finish(average, sessions, self)
-        save(average, folder, self)
+        if is_main_process():
+            finish(average, sessions, self)
+            save(average, folder, self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

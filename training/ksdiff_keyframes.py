@@ -6,6 +6,7 @@ The speech encoder is frozen here; `training/ksdiff.py` trains it. Source of the
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ..models.keyframes.ksdiff import decode
 from ..models.keyframes.predictor import BEGIN, KeyframePredictors, PredictorConfig
 from ..models.speech.dual_path import DualPathSpeech
 from .ksdiff_data import FRAME_RATE, FRAMES, Sessions, read_sessions
-from .loop import Log, LoopConfig, train
+from .loop import Log, LoopConfig, is_main_process, train
 
 PATHS = {"expression": list(MARKED_WEIGHTS), "pose": list(range(52, 59))}
 APART = 3.0  # frames
@@ -65,6 +66,8 @@ class KeyframeRecipe:
             on_log,
             folder=folder / "keyframes",  # beside a run of `ksdiff` in the same folder
         )
+        if not is_main_process():
+            return
         calibrate(average, streams[:32], marks[:32], self.rounds)
         config = asdict(self.predictor)
         checkpoints.save(
@@ -90,7 +93,9 @@ def mark_sessions(sessions: Sessions, folder: Path | None = None) -> np.ndarray:
         motion = torch.from_numpy(sessions.motion[index, draw, :real]).float()
         strength[index, draw, :real] = marks_of(motion, usual).numpy()
     if path:
-        np.save(path, strength)
+        unfinished = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(unfinished, strength)
+        unfinished.replace(path)
     return strength
 
 

@@ -127,6 +127,13 @@ def train(
     return average
 
 
+def is_main_process() -> bool:
+    """Whether this process is the one, of all that train together, that writes files."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
 def _accelerator() -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
