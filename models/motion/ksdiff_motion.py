@@ -34,6 +34,7 @@ FPS = Fraction(25)
 WINDOW = 100  # frames, 4 s, as in training
 CONTEXT = 10  # frames of a window that exist already
 NEW = WINDOW - CONTEXT
+OVERLAP = {"expression": 0, "pose": 24}  # frames in which a window takes over from the one before
 STEPS = 8
 GUIDANCE = 1.5  # by the speech
 LIP_VARIETY = 0.5  # share of the noise that lips start from: one sentence, nearly one way to say it
@@ -83,10 +84,8 @@ class KSDiffMotionModel:
         streams = self._streams(speech)
         marks = {path: strength_at(keyframes, path, timeline) for path in PATHS}
         timesteps = trailing_timesteps(STEPS if steps is None else steps)
-        parts = len(self.network.configs)
-        clips = []
-        for index, name in enumerate(self.network.configs):
-            sampler = PathSampler(
+        samplers = {
+            name: PathSampler(
                 network=self.network.path(name),
                 device=self.device,
                 speech=torch.cat([streams[path] for path in _halves(name)], dim=1),
@@ -96,9 +95,16 @@ class KSDiffMotionModel:
                 guidance=GUIDANCE if guidance is None else guidance,
                 keyframe_guidance=self.keyframe_guidance,
                 settle=torch.cat([SETTLE[path].expand(CHANNELS[path]) for path in _halves(name)]),
+                overlap=max(OVERLAP[path] for path in _halves(name)),
                 variety=torch.cat([variety(path) for path in _halves(name)]),
             )
-            clips.append(sampler.sample(_generator(seed, name), _part(on_step, index, parts)))
+            for name in self.network.configs
+        }
+        total = sum(sampler.windows for sampler in samplers.values()) * len(timesteps)
+        clips, done = [], 0
+        for name, sampler in samplers.items():
+            clips.append(sampler.sample(_generator(seed, name), _counted(on_step, done, total)))
+            done += sampler.windows * len(timesteps)
         return _motion(torch.cat(clips, dim=1), timeline, self.whole_blinks)
 
     def _streams(self, speech: Speech) -> dict[str, Tensor]:
@@ -134,22 +140,36 @@ class PathSampler:
     guidance: float
     keyframe_guidance: float
     settle: Tensor  # [C] frames in which what is left of a jump between windows fades
+    overlap: int  # frames in which a window takes over from the one before
     variety: Tensor  # [C] share of the noise to start from
+
+    @property
+    def stride(self) -> int:
+        """Frames from one window to the next."""
+        return NEW - self.overlap
+
+    @property
+    def windows(self) -> int:
+        """How many windows it takes."""
+        return ceil(len(self.speech) / self.stride)
 
     def sample(self, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
         """The coefficients in their units, `[N, C]` on the CPU."""
         count, network = len(self.speech), self.network
-        windows = ceil(count / NEW)
         rest = network.standardise(network.mean.new_zeros(network.config.channels))
-        clip = rest.expand(CONTEXT + windows * NEW, -1).clone()
-        for index in range(windows):
-            start = index * NEW  # in `clip`, which begins with frames of the portrait at rest
+        clip = rest.expand(WINDOW + (self.windows - 1) * self.stride, -1).clone()
+        for index in range(self.windows):
+            start = (
+                index * self.stride
+            )  # in `clip`, which begins with frames of the portrait at rest
             noise = seeded_noise((1, WINDOW, network.config.channels), generator) * self.variety
             old = clip[start : start + CONTEXT]
-            new = self._window(
-                start - CONTEXT, old, noise.to(self.device), _part(on_step, index, windows)
-            )
-            clip[start + CONTEXT : start + WINDOW] = _joined(new, old, self.settle.to(self.device))
+            counted = _counted(on_step, index * len(self.timesteps))
+            new = self._window(start - CONTEXT, old, noise.to(self.device), counted)
+            joined = _joined(new, old, self.settle.to(self.device))
+            shared = clip[start + CONTEXT : start + CONTEXT + self.overlap * (index > 0)]
+            joined[: len(shared)] = _taken_over(shared, joined[: len(shared)])
+            clip[start + CONTEXT : start + WINDOW] = joined
         return network.restore(clip[CONTEXT : CONTEXT + count]).float().cpu()
 
     def _window(self, start: int, old: Tensor, noise: Tensor, on_step: OnStep | None) -> Tensor:
@@ -220,6 +240,15 @@ def _joined(new: Tensor, old: Tensor, settle: Tensor) -> Tensor:
     ahead = torch.arange(1, NEW + 1, device=new.device)[:, None]
     share = 1 - smooth_step(ahead / settle)
     return new[CONTEXT:] + share * (old[-1] - new[CONTEXT - 1])
+
+
+def _taken_over(before: Tensor, after: Tensor) -> Tensor:
+    """Frames `[K, C]` that two windows share, from the first one's to the second one's.
+
+    Few steps of diffusion leave known frames in a hurry: a head would jerk at each border.
+    """
+    ahead = torch.arange(1, len(before) + 1, device=before.device)[:, None]
+    return torch.lerp(before, after, smooth_step(ahead / (len(before) + 1)))
 
 
 def blink_moments(weights: Tensor) -> Tensor:
@@ -296,11 +325,11 @@ def _generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed((seed + (name == "pose") * 0x9E3779B9) % 2**63)
 
 
-def _part(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
-    """`on_step` of part `index` of `count` equal parts."""
+def _counted(on_step: OnStep | None, before: int, total: int = 0) -> OnStep | None:
+    """`on_step` of a part of the work, counted from `before` steps that are done."""
     if on_step is None:
         return None
-    return lambda done, total: on_step(index * total + done, count * total)
+    return lambda done, _: on_step(before + done, total)
 
 
 def load(
