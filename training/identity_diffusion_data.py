@@ -195,6 +195,32 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Tensor]]:
             yield path.stem, read_image(path)
 
 
+def split_portraits(
+    portraits: dict[str, Portrait], held_out: Sequence[str], pictures: Path
+) -> tuple[dict[str, Portrait], dict[str, Portrait]]:
+    """Portraits to train on, and those whose names begin as `held_out` says.
+
+    Raises:
+        PayloadError: no face is left to train on, or none to test with.
+    """
+    test = {name: p for name, p in portraits.items() if name.startswith(tuple(held_out))}
+    train = {name: p for name, p in portraits.items() if name not in test}
+    if not train or not test:
+        raise PayloadError(
+            f"'{pictures}' has {len(train)} faces to train on and {len(test)} held out"
+            f" ({', '.join(held_out)}); at least one of each is needed."
+        )
+    return train, test
+
+
+def split_utterances(corpus: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """Sentences to train on, and a tenth that is held out."""
+    utterances = [u for clips in read_corpus(corpus).values() for u in clips]
+    random.Random(0).shuffle(utterances)
+    cut = len(utterances) // 10
+    return utterances[cut:], utterances[:cut]
+
+
 def prepare(
     pictures: Path,
     corpus: Path,
@@ -208,17 +234,9 @@ def prepare(
         PayloadError: no face is left to train on, or none to test with.
     """
     portraits = find_portraits(pictures, face_landmarker)
-    test = {name: p for name, p in portraits.items() if name.startswith(tuple(held_out))}
-    train = {name: p for name, p in portraits.items() if name not in test}
-    if not train or not test:
-        raise PayloadError(
-            f"'{pictures}' has {len(train)} faces to train on and {len(test)} held out"
-            f" ({', '.join(held_out)}); at least one of each is needed."
-        )
-    utterances = [u for clips in read_corpus(corpus).values() for u in clips]
-    random.Random(0).shuffle(utterances)
-    cut = len(utterances) // 10
+    train, test = split_portraits(portraits, held_out, pictures)
+    spoken, unheard = split_utterances(corpus)
     return (
-        draw_clips(train, utterances[cut:], counts[0], 1),
-        draw_clips(test, utterances[:cut], counts[1], 2),
+        draw_clips(train, spoken, counts[0], 1),
+        draw_clips(test, unheard, counts[1], 2),
     )

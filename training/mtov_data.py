@@ -17,12 +17,19 @@ from torch import Tensor
 
 from ..models import checkpoints
 from ..models.motion import starter as starter_motion
-from ..models.payloads import Motion, PayloadError, Portrait, Timeline
+from ..models.payloads import Motion, Portrait, Timeline
 from ..models.render.mtov.scene import Scene
 from ..models.render.warp import WarpRenderer
 from ..models.speech import starter as starter_speech
-from .identity_diffusion_data import FPS, FRAMES, find_portraits, livened, piece
-from .speech_data import read_corpus
+from .identity_diffusion_data import (
+    FPS,
+    FRAMES,
+    find_portraits,
+    livened,
+    piece,
+    split_portraits,
+    split_utterances,
+)
 from .synthesis import SAMPLE_RATE, Utterance
 
 NEUTRAL = 7  # the emotion that adds nothing
@@ -120,20 +127,12 @@ def prepare(
         PayloadError: no face is left to train on, or none to test with.
     """
     portraits = find_portraits(pictures, face_landmarker)
-    test = {name: p for name, p in portraits.items() if name.startswith(tuple(held_out))}
-    train = {name: p for name, p in portraits.items() if name not in test}
-    if not train or not test:
-        raise PayloadError(
-            f"'{pictures}' has {len(train)} faces to train on and {len(test)} held out"
-            f" ({', '.join(held_out)}); at least one of each is needed."
-        )
-    utterances = [u for clips in read_corpus(corpus).values() for u in clips]
-    random.Random(0).shuffle(utterances)
-    cut = len(utterances) // 10
+    train, test = split_portraits(portraits, held_out, pictures)
+    said, unheard = split_utterances(corpus)
     size, scale = int(square["size"]), square["crop_scale"]
     return (
-        draw_windows(train, spoken(utterances[cut:], 1), counts[0], size=size, crop_scale=scale),
-        draw_windows(test, spoken(utterances[:cut], 2), counts[1], size=size, crop_scale=scale),
+        draw_windows(train, spoken(said, 1), counts[0], size=size, crop_scale=scale),
+        draw_windows(test, spoken(unheard, 2), counts[1], size=size, crop_scale=scale),
     )
 
 

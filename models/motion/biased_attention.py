@@ -54,6 +54,35 @@ class BiasedAttention(nn.Module):
         return rearrange(x, "b t (h d) -> b h t d", h=self.heads)
 
 
+class BiasedLayer(nn.Module):
+    """Frames attend to each other, then to the speech; then a perceptron. [B, T, D] -> same."""
+
+    def __init__(
+        self, width: int, heads: int, inner: int, operations: ModuleType | Any = nn
+    ) -> None:
+        super().__init__()
+        self.norm_frames = operations.LayerNorm(width)
+        self.frames = BiasedAttention(width, heads, operations)
+        self.norm_speech = operations.LayerNorm(width)
+        self.speech = BiasedAttention(width, heads, operations)
+        self.norm_inner = operations.LayerNorm(width)
+        self.inner = operations.Linear(width, inner)
+        self.outer = operations.Linear(inner, width)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        tokens: Tensor,
+        biases: tuple[Tensor, Tensor | None],
+    ) -> Tensor:
+        """`biases`: of the attention among frames, and to the speech."""
+        y = self.norm_frames(x)
+        x = x + self.frames(y, y, tokens, biases[0])
+        x = x + self.speech(self.norm_speech(x), memory, tokens, biases[1])
+        return x + self.outer(F.gelu(self.inner(self.norm_inner(x))))
+
+
 def _own_frame_attention(q: Tensor, k: Tensor, v: Tensor, tokens: int) -> Tensor:
     """Attention of `[B, h, T, d]` to `tokens` leading keys and the key of the own frame.
 

@@ -28,7 +28,7 @@ from ..sampling import (
     spaced_timesteps,
 )
 from .biased_attention import (
-    BiasedAttention,
+    BiasedLayer,
     band_bias,
     distance_bias,
     periodic_encoding,
@@ -56,34 +56,6 @@ class DiffSpeakerConfig:
     speakers: int = 8  # whose style was trained
 
 
-class Layer(nn.Module):
-    """Frames attend to each other, then to the speech; then a perceptron. [B, T, D] -> same."""
-
-    def __init__(self, config: DiffSpeakerConfig, operations: ModuleType | Any) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.norm_frames = operations.LayerNorm(width)
-        self.frames = BiasedAttention(width, heads, operations)
-        self.norm_speech = operations.LayerNorm(width)
-        self.speech = BiasedAttention(width, heads, operations)
-        self.norm_inner = operations.LayerNorm(width)
-        self.inner = operations.Linear(width, config.inner)
-        self.outer = operations.Linear(config.inner, width)
-
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        tokens: Tensor,
-        biases: tuple[Tensor, Tensor | None],
-    ) -> Tensor:
-        """`biases`: of the attention among frames, and to the speech."""
-        y = self.norm_frames(x)
-        x = x + self.frames(y, y, tokens, biases[0])
-        x = x + self.speech(self.norm_speech(x), memory, tokens, biases[1])
-        return x + self.outer(F.gelu(self.inner(self.norm_inner(x))))
-
-
 class DiffSpeaker(nn.Module):
     """Predicts the clean offsets in noisy ones.
 
@@ -102,7 +74,9 @@ class DiffSpeaker(nn.Module):
         self.time_in = operations.Linear(config.audio, styles)
         self.time_out = operations.Linear(styles, styles)
         self.style = operations.Embedding(config.speakers, styles)
-        self.layers = nn.ModuleList(Layer(config, operations) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            BiasedLayer(width, config.heads, config.inner, operations) for _ in range(config.layers)
+        )
         self.motion_out = operations.Linear(width, config.vertices)
         nn.init.zeros_(self.motion_out.weight)
         nn.init.zeros_(self.motion_out.bias)

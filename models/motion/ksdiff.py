@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .. import checkpoints
 from ..sampling import Schedule, alphas_cumprod, cosine_betas
 from .biased_attention import (
-    BiasedAttention,
+    BiasedLayer,
     band_bias,
     distance_bias,
     periodic_encoding,
@@ -53,34 +53,6 @@ class PathConfig:
     readout: bool = False  # whether a linear layer says what speech alone tells
 
 
-class Layer(nn.Module):
-    """Frames attend to each other, then to the speech; then a perceptron. [B, T, D] -> same."""
-
-    def __init__(self, config: PathConfig, operations: ModuleType | Any) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.norm_frames = operations.LayerNorm(width)
-        self.frames = BiasedAttention(width, heads, operations)
-        self.norm_speech = operations.LayerNorm(width)
-        self.speech = BiasedAttention(width, heads, operations)
-        self.norm_inner = operations.LayerNorm(width)
-        self.inner = operations.Linear(width, config.inner)
-        self.outer = operations.Linear(config.inner, width)
-
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        tokens: Tensor,
-        biases: tuple[Tensor, Tensor | None],
-    ) -> Tensor:
-        """`biases`: of the attention among frames, and to the speech."""
-        y = self.norm_frames(x)
-        x = x + self.frames(y, y, tokens, biases[0])
-        x = x + self.speech(self.norm_speech(x), memory, tokens, biases[1])
-        return x + self.outer(F.gelu(self.inner(self.norm_inner(x))))
-
-
 class PathDenoiser(nn.Module):
     """Predicts the clean, standardised coefficients in noisy ones.
 
@@ -111,7 +83,9 @@ class PathDenoiser(nn.Module):
             self.text_in = operations.Linear(config.text, width, bias=False)
         self.time_in = operations.Linear(width, width)
         self.time_out = operations.Linear(width, width)
-        self.layers = nn.ModuleList(Layer(config, operations) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            BiasedLayer(width, config.heads, config.inner, operations) for _ in range(config.layers)
+        )
         self.skips = nn.ModuleList(
             operations.Linear(2 * width, width) for _ in range(config.layers // 2)
         )
