@@ -6,6 +6,7 @@ clips that are of no use are reported and left out.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -237,9 +238,19 @@ def write_clip(clip: Clip, path: Path) -> None:
 
 
 def read_clip(path: Path) -> Clip:
-    """What `write_clip` wrote."""
-    arrays = dict(np.load(path))
-    return Clip(fps=Fraction(*map(int, arrays.pop("fps"))), **arrays)
+    """What `write_clip` wrote.
+
+    Raises:
+        PayloadError: the file is something else.
+    """
+    try:
+        arrays = dict(np.load(path))
+        return Clip(fps=Fraction(*map(int, arrays.pop("fps"))), **arrays)
+    except (TypeError, ValueError, KeyError, zipfile.BadZipFile):
+        raise PayloadError(
+            f"'{path}' is not a clip that `prepare` has made. Prepare its video:"
+            " python -m soliloquy prepare VIDEOS OUT."
+        ) from None
 
 
 def is_clip(path: Path) -> bool:

@@ -131,6 +131,14 @@ def test_clips_survive_the_disk(tmp_path):
     assert module.is_clip(tmp_path / "c.npz")
 
 
+@pytest.mark.parametrize("content", [{"fps": np.array(25.0)}, {"x": np.zeros(2)}, None])
+def test_arrays_of_others_are_no_clips(tmp_path, content):
+    path = tmp_path / "other.npz"
+    path.write_bytes(b"no archive") if content is None else np.savez(path, **content)
+    with pytest.raises(PayloadError, match=r"'.*other\.npz' is not a clip"):
+        read_clip(path)
+
+
 def test_real_faces_are_found_as_others_found_them(tmp_path):
     pytest.importorskip("mediapipe")
     landmarker = shared("models/face_landmarker.task")
