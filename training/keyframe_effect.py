@@ -77,14 +77,12 @@ def agreement(keyframes: Keyframes, motion: Motion, path: str) -> float:
 
 def draw(model: Any, speech: Speech, path: Path, seed: int = 0) -> None:
     """A figure of one speech: the speed of each path under keyframes and under moved ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     first = establish(model.sample(speech, seed=seed + OTHER))
     times = speech.timeline.frame_centres().float()
-    figure, rows = plt.subplots(4, 1, figsize=(11, 8), sharex=True, layout="constrained")
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    rows = figure.subplots(4, 1, sharex=True)
     for axis, (name, title, given) in zip(
         rows,
         [
@@ -103,7 +101,6 @@ def draw(model: Any, speech: Speech, path: Path, seed: int = 0) -> None:
         axis.set_title(f"keyframes as {title}: correlation with the maxima {value:.2f}", loc="left")
     rows[-1].set_xlabel("seconds")
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 def speed_of(motion: Motion, path: str) -> Tensor:

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..models.payloads import PayloadError
+
 Log = Callable[[int, dict[str, float], nn.Module], None]
 """Hears the step, the mean parts of the loss since the last call, and the averaged network."""
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
@@ -83,11 +85,11 @@ def train(
         loss: `(network, batch)` → the value to minimise and its parts, for the log.
         config: length and speed.
         on_log: called every `log_every` steps.
-        folder: gets `log.csv`, `log.png` and every `save_every` steps what is needed to go on; if a
-            run was stopped there, it goes on.
+        folder: gets `log.csv`, `log.png` and what is needed to go on; a run stopped there does.
 
     Raises:
         ValueError: a folder, and batches that cannot be resumed.
+        PayloadError: Accelerate is not installed.
     """
     if folder is not None and not callable(batches):
         raise ValueError("A run that can be resumed needs batches by number, not an iterator.")
@@ -135,8 +137,12 @@ def is_main_process() -> bool:
 
 
 def _accelerator() -> Any:
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+    except ImportError:
+        raise PayloadError(
+            'Training runs on Accelerate, which is not installed: pip install "soliloquy[train]".'
+        ) from None
     # Whatever a batch leaves out, a transcript for example, gets no gradient in that step.
     return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
 

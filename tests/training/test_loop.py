@@ -1,8 +1,11 @@
 """The training loop."""
 
 import itertools
+import sys
 
+import pytest
 import torch
+from soliloquy.models.payloads import PayloadError
 from soliloquy.training.loop import LoopConfig, pace, train
 from torch import nn
 
@@ -32,3 +35,9 @@ def test_the_pace_warms_up_and_slows_down():
     assert pace(0, config) < 0.02
     assert pace(100, config) > 0.9
     assert abs(pace(1000, config) - 0.02) < 1e-6
+
+
+def test_without_accelerate_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(PayloadError, match=r"pip install \"soliloquy\[train\]\""):
+        train(nn.Linear(1, 1), itertools.repeat(None), None, LoopConfig(steps=1))
