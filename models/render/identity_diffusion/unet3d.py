@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ... import checkpoints
 from ...payloads import PayloadError
-from .unet3d_layers import KeyValues, ResidualBlock, TemporalBlock, Transformer
+from .unet3d_layers import KeyValues, ResidualBlock, TemporalBlock, Transformer, enlarge
 
 StateDict = dict[str, Tensor]
 PLAIN = {"DownBlock3D": False, "UpBlock3D": False}
@@ -227,7 +227,7 @@ class UNet3D(nn.Module):
                 x = layer(torch.cat([x, kept.pop()], dim=1), time, frames, pairs)
             if level.resample is not None:
                 # Twice the size, unless the way down has rounded an odd one up.
-                x = level.resample(F.interpolate(x, kept[-1].shape[-2:], mode="nearest"))
+                x = enlarge(level.resample, x, kept[-1].shape[-2:])
         x = self.image_out(F.silu(self.norm_out(x)))
         return x.unflatten(0, (batch, frames)).transpose(1, 2).to(sample.dtype)
 

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..liveportrait.winograd import convolve
+
 TRANSFORMER_EPS = 1e-6  # of the group norms before attention, whatever the configuration says
 TEMPORAL_EPS = 1e-5  # of those before convolutions over time, likewise
 
@@ -65,6 +67,33 @@ def activated(function: nn.Module, x: Tensor) -> Tensor:
     return function(x)
 
 
+def enlarge(layer: Any, x: Tensor, size: torch.Size) -> Tensor:
+    """The 3 × 3 convolution `layer` of the nearest-neighbour enlargement of `x` to `size`.
+
+    Of doubled pixels, the three that a kernel covers in one direction are only two different ones:
+    even and odd results come from 2 × 2 convolutions of the small image with summed weights, which
+    is 4/9 of the multiplications. So it is done on CPUs, with `torch.nn`'s own layers.
+    """
+    height, width = x.shape[-2:]
+    doubled = tuple(size) == (2 * height, 2 * width)
+    if x.device.type != "cpu" or type(layer) is not nn.Conv2d or not doubled:
+        return layer(F.interpolate(x, size, mode="nearest"))
+    padded = F.pad(x, (1, 1, 1, 1))
+    shape = (len(x), layer.out_channels, *size)
+    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    for row, kernels in enumerate(_halves(layer.weight, 2)):
+        for column, kernel in enumerate(_halves(kernels, 3)):
+            part = padded[:, :, row : row + height + 1, column : column + width + 1]
+            y[:, :, row::2, column::2] = F.conv2d(part, kernel, layer.bias)
+    return y
+
+
+def _halves(kernel: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """What three weights along `dim` are to even and to odd places between doubled pixels."""
+    first, middle, last = kernel.split(1, dim)
+    return torch.cat([first, middle + last], dim), torch.cat([first + middle, last], dim)
+
+
 class ResidualBlock(nn.Module):
     """Two 3 × 3 convolutions per frame, told the timestep in between: `[B · F, C, H, W]`."""
 
@@ -100,9 +129,9 @@ class ResidualBlock(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _block(self, x: Tensor, shift: Tensor) -> Tensor:
-        y = self.first(activated(self.activation, self.first_norm(x)))
+        y = convolve(self.first, activated(self.activation, self.first_norm(x)))
         y = activated(self.activation, self.second_norm(y + shift))
-        y = self.second(y)
+        y = convolve(self.second, y)
         y = y + (x if self.shortcut is None else self.shortcut(x))
         return y if self.divisor == 1 else y / self.divisor
 

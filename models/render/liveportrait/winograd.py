@@ -19,7 +19,7 @@ POINTS = (0.0, 1.0, -1.0, 2.0, -0.5)  # and infinity
 TILE, KERNEL = 4, 3
 SPAN = TILE + KERNEL - 1  # pixels of input per tile and direction
 AT_ONE = SPAN + 1  # the product at the points (1, 1), whose share in every result is 1
-MIN_CHANNELS, MIN_PIXELS = 96, 32 * 32  # below, the transforms cost more than they save
+MIN_CHANNELS, MIN_PIXELS = 96, 32 * 32  # of all images; below, the transforms cost too much
 CHUNK = 2**24  # bytes of transformed pixels at a time: they should stay in the cache
 
 
@@ -43,7 +43,7 @@ def _suits(layer: Any, x: Tensor) -> bool:
     if type(layer) not in (nn.Conv2d, nn.Conv3d) or set(layer.kernel_size) != {KERNEL}:
         return False
     plain = set(layer.padding) == set(layer.stride) == set(layer.dilation) == {1}
-    large = min(layer.weight.shape[:2]) >= MIN_CHANNELS and x.shape[-2:].numel() >= MIN_PIXELS
+    large = min(layer.weight.shape[:2]) >= MIN_CHANNELS and x[:, 0].numel() >= MIN_PIXELS
     real = x.device.type == "cpu" and x.dtype == layer.weight.dtype == torch.float32
     fixed = not (torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad))
     simple = layer.groups == 1 and layer.bias is not None

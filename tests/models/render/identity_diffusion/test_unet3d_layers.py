@@ -1,11 +1,13 @@
 """Every view of a clip is the same memory, and attention over time is attention per place."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from soliloquy.models.render.identity_diffusion.unet3d_layers import (
     Attention,
     TemporalBlock,
     as_tokens,
+    enlarge,
     from_tokens,
     over_time,
 )
@@ -35,6 +37,24 @@ def test_convolutions_over_time_are_those_of_three_dimensions():
         y = F.conv3d(F.silu(norm(y)), weight, layer.bias, padding=(1, 0, 0))
     expected = x + y.transpose(1, 2).flatten(0, 1)
     assert torch.allclose(block(x, 3), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(10, 8), (9, 7)])
+@torch.no_grad()
+def test_enlarged_images_are_those_of_nearest_neighbours(size):
+    torch.manual_seed(1)
+    layer, x = nn.Conv2d(8, 6, 3, padding=1), clip()
+    expected = layer(F.interpolate(x, size, mode="nearest"))
+    assert torch.allclose(enlarge(layer, x, torch.Size(size)), expected, atol=1e-6)
+
+
+def test_enlarging_passes_gradients_on():
+    torch.manual_seed(1)
+    layer, x = nn.Conv2d(8, 6, 3, padding=1), clip()
+    enlarge(layer, x, torch.Size((10, 8))).square().sum().backward()
+    gradient, layer.weight.grad = layer.weight.grad, None
+    layer(F.interpolate(x, (10, 8), mode="nearest")).square().sum().backward()
+    assert torch.allclose(gradient, layer.weight.grad, rtol=1e-4, atol=1e-3)
 
 
 def test_attention_among_frames_is_attention_per_place():
