@@ -43,7 +43,9 @@ def _suits(layer: Any, x: Tensor) -> bool:
     if type(layer) not in (nn.Conv2d, nn.Conv3d) or set(layer.kernel_size) != {KERNEL}:
         return False
     plain = set(layer.padding) == set(layer.stride) == set(layer.dilation) == {1}
-    large = min(layer.weight.shape[:2]) >= MIN_CHANNELS and x[:, 0].numel() >= MIN_PIXELS
+    # Small volumes have many channels: their weights at the points would fill the memory.
+    pixels = x[:, 0].numel() if x.ndim == 4 else x.shape[-2:].numel()
+    large = min(layer.weight.shape[:2]) >= MIN_CHANNELS and pixels >= MIN_PIXELS
     real = x.device.type == "cpu" and x.dtype == layer.weight.dtype == torch.float32
     fixed = not (torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad))
     simple = layer.groups == 1 and layer.bias is not None
