@@ -22,7 +22,7 @@ from ..liveportrait.winograd import convolve
 TRANSFORMER_EPS = 1e-6  # of the group norms before attention, whatever the configuration says
 TEMPORAL_EPS = 1e-5  # of those before convolutions over time, likewise
 
-AT_ONCE = 2**20  # numbers of a layer's widest tensor, a few frames or places of it
+AT_ONCE = 2**22  # numbers of a layer's widest tensor, a few frames or places of it
 
 KeyValues = Iterator[tuple[Tensor, Tensor]]  # of the context, one pair per cross-attention
 
