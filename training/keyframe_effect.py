@@ -3,10 +3,13 @@
 Keyframes are taken from a motion, moved by hand, as it were, up to half a second, and given to the
 motion model with the same speech. Where the new motion is fastest is compared with where the
 keyframes are now and with where they were.
+
+    python -m soliloquy.training.keyframe_effect SOUND … --seeds 2 --figure FILE.png
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.formats import find_system
 from ..models.keyframes.establish import (
     SMOOTHING,
     coefficients,
@@ -24,6 +28,7 @@ from ..models.keyframes.establish import (
     speed,
 )
 from ..models.payloads import KEYFRAME_PATHS, Keyframes, Motion, Speech
+from ..models.speech.audio import MODEL_RATE, read_sound
 
 FARTHEST = 0.5  # seconds a keyframe is moved, at most
 NEAREST = 0.2  # seconds a keyframe is moved, at least
@@ -107,3 +112,28 @@ def speed_of(motion: Motion, path: str) -> Tensor:
     """How fast a path moves, `[T]`, as keyframes are established from it."""
     values = coefficients(motion, path)
     return speed(values, deviation(values), SMOOTHING[path] * float(motion.timeline.fps))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the correlations over all sounds, a line per seed, and draw the first sound."""
+    parser = argparse.ArgumentParser(
+        prog="python -m soliloquy.training.keyframe_effect", description=__doc__
+    )
+    parser.add_argument("sounds", nargs="+", type=Path, help="any files with sound")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args(arguments)
+    encoder, model = (find_system(stage, "ksdiff").load() for stage in ("speech", "motion"))
+    speeches = []
+    for path in given.sounds:
+        heard, waveform = read_sound(path)
+        speeches.append(encoder.encode(waveform, MODEL_RATE, heard.timeline(25)))
+    for seed in range(given.seeds):
+        found = measure(model, speeches, seed)
+        print(f"seed {seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+    if given.figure:
+        draw(model, speeches[0], given.figure)
+
+
+if __name__ == "__main__":
+    main()

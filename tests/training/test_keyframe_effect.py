@@ -1,10 +1,13 @@
 """Moved keyframes are found again in motion that follows them, and not in one that does not."""
 
+import re
+from pathlib import Path
+
 import torch
 from soliloquy.models.keyframes.establish import establish
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.payloads import Motion, Speech, Timeline
-from soliloquy.training.keyframe_effect import agreement, draw, measure, moved
+from soliloquy.training.keyframe_effect import agreement, draw, main, measure, moved
 
 TIMELINE = Timeline.for_frames(250, 25)
 SPEECH = Speech(streams={"energy": torch.zeros(250, 1)}, timeline=TIMELINE)
@@ -68,3 +71,14 @@ def test_a_figure_is_drawn(tmp_path):
     file = tmp_path / "figure.png"
     draw(Obedient(), SPEECH, file)
     assert file.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_command_finds_the_bundled_model_led_by_the_demo_sentence(tmp_path, capsys):
+    sound = Path(__file__).resolve().parents[2] / "assets" / "demo.wav"
+    main([str(sound), "--seeds", "1", "--figure", str(tmp_path / "effect.png")])
+    said = capsys.readouterr().out
+    given, before = (
+        float(re.search(rf"expression keyframes {w} (\S+),", said)[1]) for w in ("given", "before")
+    )
+    assert given > before + 0.2
+    assert (tmp_path / "effect.png").stat().st_size > 10_000
