@@ -61,14 +61,13 @@ class ATLDiffSpeechEncoder:
     @torch.no_grad()
     def features(self, sound: Tensor, on_step: OnStep | None = None, piece: int = PIECE) -> Tensor:
         """Hidden features `[N, 192]` of `sound [S]` at 16 kHz, feature k centred at k / 50 s."""
-        mean, reach = mel.average(mel.stream(sound)), self.network.config.reach
+        mean = mel.average(mel.stream(sound))
         total = ceil(len(sound) * FEATURE_RATE / MODEL_RATE) + 1
         starts, found = range(0, total, piece), []
         for done, start in enumerate(starts, 1):
-            count = min(piece, total - start)
-            spectrum = mel.log_mel(sound, 2 * (start - reach), 2 * (count + 2 * reach))
-            seen = mel.normalise(spectrum, mean)[None].to(self.device)
-            found.append(self.network.hidden(seen)[0, reach : reach + count].float().cpu())
+            stop = min(start + piece, total)
+            hidden = starter.hidden_between(self.network, sound, mean, start, stop)
+            found.append(hidden.float().cpu())
             if on_step:
                 on_step(done, len(starts))
         return torch.cat(found)

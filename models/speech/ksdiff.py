@@ -7,6 +7,7 @@ dual-path encoder of `dual_path.py` makes of them what the face, the head and th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from pathlib import Path
 from types import ModuleType
@@ -136,21 +137,11 @@ class KSDiffSpeechEncoder:
     def listener(self, sound: Tensor, total: int) -> Listener:
         """What the frozen encoder hears in `sound [S]`, feature k centred at k / 50 s."""
         if isinstance(self.frozen, starter.StarterSpeech):
-            return self._starter_listener(self.frozen, sound)
+            mean = mel.average(mel.stream(sound))
+            return partial(starter.hidden_between, self.frozen, sound, mean)
         encoder = wav2vec2.Wav2Vec2Features(self.frozen, self.device, padding=wav2vec2.CENTRED)
         features = _lengthened(encoder.features(sound), total).half()
         return lambda first, last: features[first:last].float().to(self.device)
-
-    def _starter_listener(self, network: starter.StarterSpeech, sound: Tensor) -> Listener:
-        mean, reach = mel.average(mel.stream(sound)), network.config.reach
-
-        def listen(first: int, last: int) -> Tensor:
-            wider = last - first + 2 * reach
-            spectrum = mel.log_mel(sound, 2 * (first - reach), 2 * wider)
-            seen = mel.normalise(spectrum, mean)[None].to(self.device)
-            return network.hidden(seen)[0, reach : reach + last - first]
-
-        return listen
 
 
 def at_timeline(rows: Tensor, timeline: Timeline) -> Tensor:

@@ -123,17 +123,31 @@ class StarterSpeechEncoder:
         """Features `[K, 64]` of `sound [S]` at 16 kHz, computed `piece` at a time with overlap."""
         mean = mel.average(mel.stream(sound))
         total = (mel.frame_count(sound.shape[-1]) + 1) // 2
-        reach, found = self.network.config.reach, []
-        starts = range(0, total, piece)
+        starts, found = range(0, total, piece), []
         for done, start in enumerate(starts, 1):
             stop = min(start + piece, total)
-            first, last = start - reach, stop + reach
-            spectrum = mel.log_mel(sound, 2 * first, 2 * (last - first))
-            seen = mel.normalise(spectrum, mean)[None].to(self.device)
-            found.append(self.network(seen)[0, reach : reach + stop - start].float().cpu())
+            hidden = hidden_between(self.network, sound, mean, start, stop)
+            found.append(self.network.out(hidden).float().cpu())
             if on_step:
                 on_step(done, len(starts))
         return torch.cat(found)
+
+
+def hidden_between(
+    network: StarterSpeech, sound: Tensor, mean: Tensor, first: int, last: int
+) -> Tensor:
+    """Hidden features `first` … `last` of `sound [S]` at 16 kHz, as of the whole: `[N, C]`.
+
+    Args:
+        network: where it is, the features will be.
+        sound: features may lie before and after it.
+        mean: `mel.average` of the whole sound.
+        first, last: feature k is centred at k / 50 s.
+    """
+    reach, device = network.config.reach, network.stem.weight.device
+    spectrum = mel.log_mel(sound, 2 * (first - reach), 2 * (last - first + 2 * reach))
+    seen = mel.normalise(spectrum, mean)[None].to(device)
+    return network.hidden(seen)[0, reach : reach + last - first]
 
 
 def at_frames(features: Tensor, timeline: Timeline) -> Tensor:
