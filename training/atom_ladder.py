@@ -1,10 +1,11 @@
 """Table 2 of MoDiTalker (Kim et al. 2024) on our small AToM: what each of its ideas is worth.
 
-    python -m soliloquy.training.atom_ladder DATA FOLDER --clips CLIPS --steps 300
+    python -m soliloquy.training.atom_ladder DATA FOLDER --clips CLIPS --steps 250 --seeds 3
 
 Trains a network per rung with the same batches and scores it on speakers of whom nothing was
 trained on, and on tracked clips of real people with their sound beside them, which are for testing
-only. Weights that lie in FOLDER already are scored as they are.
+only. Weights that lie in FOLDER already are scored as they are. Every seed draws other weights and
+batches; the last table is their mean.
 """
 
 from __future__ import annotations
@@ -160,32 +161,57 @@ def climb(
         on_rung(name, score(network, held_out, clips))
 
 
-def row(name: str, scores: dict[str, float]) -> str:
-    """One line of a Markdown table."""
-    return f"| {name} | " + " | ".join(f"{value:.2f}" for value in scores.values()) + " |"
+def mean_scores(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each score over seeds."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def spread_scores(rows: list[dict[str, float]]) -> dict[str, float]:
+    """How far seeds are apart, from the smallest to the largest of each score."""
+    return {n: max(row[n] for row in rows) - min(row[n] for row in rows) for n in rows[0]}
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Scores by name as a Markdown table."""
+    names = next(iter(rows.values()))
+    lines = ["| | " + " | ".join(names) + " |", "|" + " --- |" * (len(names) + 1)]
+    for name, scores in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{v:.2f}" for v in scores.values()) + " |")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m soliloquy.training.atom_ladder", description=__doc__
+        prog="python -m soliloquy.training.atom_ladder",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", type=Path, help="sessions of `ksdiff_data`")
     parser.add_argument("folder", type=Path, help="where the rungs' weights lie or will lie")
     parser.add_argument("--clips", type=Path, help="tracked clips (*.npz beside *.mp4)")
-    parser.add_argument("--steps", type=int, default=300, help="of training per rung")
-    parser.add_argument("--batch", type=int, default=AToMRecipe().batch, help="windows per step")
+    parser.add_argument("--steps", type=int, default=250, help="of training per rung")
+    parser.add_argument("--batch", type=int, default=8, help="windows per step")
+    parser.add_argument("--files", type=int, default=24, help="of sessions to train on")
+    parser.add_argument("--seeds", type=int, default=1, help="how many times everything is done")
+    parser.add_argument("--first-seed", type=int, default=0, help="of these")
     given = parser.parse_args(arguments)
-    recipe = AToMRecipe(data=given.data, batch=given.batch)
-    loop = replace(recipe.loop, steps=given.steps, warmup=min(50, given.steps), log_every=25)
+    recipe = AToMRecipe(data=given.data, batch=given.batch, files=given.files)
+    loop = replace(recipe.loop, steps=given.steps, warmup=min(40, given.steps), log_every=25)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNGS}
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
 
-    def on_rung(name: str, scores: dict[str, float]) -> None:
-        if name == next(iter(RUNGS)):
-            print("| rung | " + " | ".join(scores) + " |")
-            print("|" + " --- |" * (len(scores) + 1))
-        print(row(name, scores), flush=True)
+        def on_rung(name: str, scores: dict[str, float]) -> None:
+            found[name].append(scores)
+            print(name, {k: round(v, 2) for k, v in scores.items()}, flush=True)
 
-    climb(replace(recipe, loop=loop), given.folder, given.clips, on_rung)
+        print(f"seed {seed}", flush=True)
+        chosen = replace(recipe, loop=loop, seed=seed)
+        climb(chosen, given.folder / f"seed_{seed}", given.clips, on_rung)
+    print(table({name: mean_scores(rows) for name, rows in found.items()}))
+    if given.seeds > 1:
+        print("\nHow far the seeds are apart:\n")
+        print(table({name: spread_scores(rows) for name, rows in found.items()}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,16 @@ from soliloquy.models import checkpoints
 from soliloquy.models.motion.atom_small import AToMSmallConfig
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.training.atom import WEIGHTS, AToMRecipe
-from soliloquy.training.atom_ladder import RUNGS, climb, lagged, lip_curves, lip_distance, row
+from soliloquy.training.atom_ladder import (
+    RUNGS,
+    climb,
+    lagged,
+    lip_curves,
+    lip_distance,
+    mean_scores,
+    spread_scores,
+    table,
+)
 from soliloquy.training.loop import LoopConfig
 
 
@@ -59,4 +68,13 @@ def test_each_rung_is_trained_once_with_its_switches(tmp_path):
     broken = replace(recipe, batch=0)  # would fail if anything were trained again
     climb(broken, tmp_path / "runs", None, lambda name, scores: again.append((name, scores)))
     assert again == seen
-    assert row("x", {"a": 1.234, "b": 2.0}) == "| x | 1.23 | 2.00 |"
+
+
+def test_seeds_are_told_by_their_mean_and_how_far_they_are_apart():
+    rows = [{"a": 1.0, "b": 2.0}, {"a": 2.468, "b": 2.0}]
+    assert spread_scores(rows) == {"a": pytest.approx(1.468), "b": 0.0}
+    assert table({"x": mean_scores(rows)}).splitlines() == [
+        "| | a | b |",
+        "| --- | --- | --- |",
+        "| x | 1.73 | 2.00 |",
+    ]
