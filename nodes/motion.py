@@ -19,7 +19,6 @@ from .host import (
 )
 
 CATEGORY = "Soliloquy/motion"
-EXTENSIONS = (".json", ".csv")
 
 
 class LoadMotionModel(io.ComfyNode):

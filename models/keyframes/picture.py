@@ -10,30 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..motion.curves import (
-    BETWEEN,
-    BOTTOM,
+from ..diagram import (
     COLOURS,
     FAINT,
     FINER,
-    FRAME,
-    GRID,
     INK,
-    LEFT,
-    PAPER,
-    RIGHT,
     SOUND,
     TEXT,
-    TIME_STEPS,
-    TOP,
     Area,
-    clock,
+    Sheet,
+    draw_frame,
     draw_sound,
+    draw_title,
+    draw_value,
 )
 from ..payloads import KEYFRAME_PATHS, Keyframes, Motion, PayloadError
 from .establish import SMOOTHING, coefficients, deviation, peaks, speed
 
-SMALLEST, LARGEST = (480, 240), (8192, 8192)  # width and height, pixels
+SMALLEST = (480, 240)  # width and height, pixels
 HIGHEST = 2.25  # strength at the top of a lane; the usual one is 1
 TITLES = {"expression": "Expression keyframes", "pose": "Pose keyframes"}
 DOT = 4.0  # radius, pixels; less where there are many keyframes
@@ -62,30 +56,33 @@ def draw_keyframes(
     Raises:
         PayloadError: a picture of this size cannot be drawn, or the motion has another length.
     """
-    import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
-
-    _check(keyframes, motion, width, height)
-    picture = Image.new("RGB", (width * FINER, height * FINER), PAPER)
-    pen = ImageDraw.Draw(picture)
-    pen.font = ImageFont.load_default(TEXT * FINER * min(1.0, width / 640))
+    _check(keyframes, motion)
+    sheet = Sheet("Keyframes", width, height, SMALLEST)
     lanes = [*(["sound"] if waveform is not None else []), *KEYFRAME_PATHS]
-    each = (height - TOP - BOTTOM - BETWEEN * (len(lanes) - 1)) / len(lanes)
-    for index, lane in enumerate(lanes):
-        top = TOP + index * (each + BETWEEN)
-        x0, y0, x1, y1 = (value * FINER for value in (LEFT, top, width - RIGHT, top + each))
-        area = Area(x0, y0, x1, y1, keyframes.timeline.seconds, 0.0, HIGHEST)
+    ranges = [(0.0, HIGHEST)] * len(lanes)
+    for lane, area in zip(lanes, sheet.areas(keyframes.timeline.seconds, ranges), strict=True):
         if lane == "sound" and waveform is not None:
-            draw_sound(pen, area, waveform)
-            _draw_frame(pen, area, "Sound", last=False)
-            continue
-        if motion is not None:
-            _draw_speed(pen, area, motion, lane)
-        _draw_frame(pen, area, TITLES[lane], last=index == len(lanes) - 1, scale=True)
-        _draw_stems(pen, area, keyframes, lane)
-        if motion is not None:
-            _draw_legend(pen, area)
-    return torch.from_numpy(np.array(picture.reduce(FINER)))
+            draw_sound(sheet.pen, area, waveform)
+            draw_frame(sheet.pen, area, last=False)
+            draw_title(sheet.pen, area, "Sound", "")
+        else:
+            _draw_lane(sheet.pen, area, keyframes, motion, lane)
+    return sheet.finished()
+
+
+def _draw_lane(
+    pen: Any, area: Area, keyframes: Keyframes, motion: Motion | None, path: str
+) -> None:
+    """The keyframes of a path, with the speed of the motion behind them."""
+    if motion is not None:
+        _draw_speed(pen, area, motion, path)
+    for strength in (0, 1, 2):
+        draw_value(pen, area, strength, f"{strength}")
+    draw_frame(pen, area, last=path == KEYFRAME_PATHS[-1])
+    draw_title(pen, area, TITLES[path], "(strength)")
+    _draw_stems(pen, area, keyframes, path)
+    if motion is not None:
+        _draw_legend(pen, area)
 
 
 def relative_speed(motion: Motion, path: str) -> Tensor:
@@ -97,12 +94,7 @@ def relative_speed(motion: Motion, path: str) -> Tensor:
     return curve / usual
 
 
-def _check(keyframes: Keyframes, motion: Motion | None, width: int, height: int) -> None:
-    if any(not a <= b <= c for a, b, c in zip(SMALLEST, (width, height), LARGEST, strict=True)):
-        raise PayloadError(
-            f"Keyframes cannot be drawn on {width} × {height} pixels; give at least"
-            f" {SMALLEST[0]} × {SMALLEST[1]} and at most {LARGEST[0]} × {LARGEST[1]}."
-        )
+def _check(keyframes: Keyframes, motion: Motion | None) -> None:
     if motion is not None and motion.timeline != keyframes.timeline:
         raise PayloadError(
             f"The motion has {motion.timeline.num_frames} frames at"
@@ -110,32 +102,6 @@ def _check(keyframes: Keyframes, motion: Motion | None, width: int, height: int)
             f" {keyframes.timeline.num_frames} at {float(keyframes.timeline.fps):g}. Draw motion"
             " and keyframes of the same speech."
         )
-
-
-def _draw_frame(pen: Any, area: Area, title: str, *, last: bool, scale: bool = False) -> None:
-    """Frame, title, grid lines and the numbers beside them."""
-    hair, gap = FINER, 6 * FINER
-    for strength in (0, 1, 2) if scale else ():
-        row = area.y(strength)
-        pen.line([(area.x0, row), (area.x1, row)], fill=GRID, width=hair)
-        pen.text((area.x0 - gap, row), f"{strength}", fill=FAINT, anchor="rm")
-    step = next((s for s in TIME_STEPS if area.seconds / s <= 10), TIME_STEPS[-1])
-    for tick in range(int(area.seconds / step + 1e-6) + 1):
-        column = area.x(tick * step)
-        pen.line([(column, area.y0), (column, area.y1)], fill=GRID, width=hair)
-        if last:
-            label = clock(tick * step, area.seconds)
-            pen.text((column, area.y1 + gap), label, fill=FAINT, anchor="ma")
-    pen.rectangle([area.x0, area.y0, area.x1, area.y1], outline=FRAME, width=hair)
-    baseline = area.y0 - 8 * FINER
-    pen.text((area.x0, baseline), title, fill=INK, anchor="ls", stroke_width=0.4)
-    if scale:
-        start = area.x0 + pen.textlength(title) + gap
-        pen.text((start, baseline), "(strength)", fill=FAINT, anchor="ls")
-    if last:
-        unit = "minutes : seconds" if area.seconds > 90 else "seconds"
-        middle = (area.x0 + area.x1) / 2
-        pen.text((middle, area.y1 + (TEXT + 12) * FINER), unit, fill=INK, anchor="ma")
 
 
 def _draw_stems(pen: Any, area: Area, keyframes: Keyframes, path: str) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from soliloquy.models.diagram import COLOURS, SOUND
 from soliloquy.models.keyframes.edit import from_text
 from soliloquy.models.keyframes.picture import draw_keyframes, relative_speed
-from soliloquy.models.motion.curves import COLOURS, SOUND
 from soliloquy.models.payloads import Keyframes, Motion, PayloadError, Timeline
 
 

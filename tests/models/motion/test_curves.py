@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from soliloquy.models.motion.curves import COLOURS, draw_curves
+from soliloquy.models.diagram import COLOURS
+from soliloquy.models.motion.curves import draw_curves
 from soliloquy.models.payloads import Motion, PayloadError, Timeline
 
 from .examples import motion_of
