@@ -6,9 +6,10 @@ one before, whose last frames it is shown in each step, so any length and frame 
 `mode="reference"` is the published function: 50 steps with fresh noise, and windows side by side
 that all begin with the portrait's landmarks.
 
-Landmarks from the front do not say how a head turns. Upstream takes that from a driving video;
-here the gestures of the voice do it (`gestures.py`), where the speech carries them. Our network's
-upper half, which does not listen, hardly moves on its own: its eyes and brows come from there, too.
+Landmarks from the front do not say how a head turns. Upstream takes that from a driving video, and
+so does this where it is given one (`driving.py`); else the gestures of the voice do it
+(`gestures.py`), where the speech carries them. Our network's upper half, which does not listen,
+hardly moves on its own: its eyes and brows come from there, too.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ..sampling import (
 )
 from .atom_small import AToMSmall
 from .atom_speakers import CHANNELS, PublishedSpeaker, SmallSpeaker, Speaker
+from .driving import DrivingVideo, follow, follow_aligned
 from .face_model import FaceReconstruction, load_reconstruction
 from .gestures import gestures
 from .kdtalker_motion import resample
@@ -62,6 +64,7 @@ class AToMMotion:
     mode: str = "default"
     gestures: bool = True  # let the head move with the voice, and our network's eyes and brows
     reconstruction: FaceReconstruction | None = None  # the user's own Basel face model
+    driving: DrivingVideo | None = None  # says where the head goes, instead of the gestures
 
     @torch.no_grad()
     def sample(
@@ -92,8 +95,10 @@ class AToMMotion:
         """
         if self.mode not in MODES:
             raise PayloadError(f"MoDiTalker has the modes {', '.join(MODES)}, not '{self.mode}'.")
-        speaker = self.speaker()
         timeline = speech.timeline
+        if self.driving is not None:
+            self.driving.checked(portrait, timeline.num_frames)
+        speaker = self.speaker()
         count = frames_for(timeline.num_samples, timeline.sample_rate, FPS)
         likeness = speaker.likeness(portrait)
         sampler = ClipSampler(
@@ -107,8 +112,14 @@ class AToMMotion:
         )
         landmarks = sampler.sample(seed, on_step)
         offsets = likeness.offsets(landmarks).flatten(1)
-        offsets = resample(offsets, FPS, timeline.fps, timeline.num_frames)
-        return self._motion(offsets.unflatten(-1, (68, 3)), speech, portrait, seed)
+        offsets, landmarks = (
+            resample(curve, FPS, timeline.fps, timeline.num_frames).unflatten(-1, (68, 3))
+            for curve in (offsets, landmarks)
+        )
+        motion = self._motion(offsets, speech, portrait, seed)
+        if self.driving is None or portrait is None:
+            return motion
+        return self._driven(motion, landmarks, portrait, self.driving)
 
     def speaker(self) -> Speaker:
         """The network with what it needs to know of a portrait and of a voice."""
@@ -141,6 +152,21 @@ class AToMMotion:
             translation=translation,
             scale=torch.ones(frames) if scale is None else scale,
             timeline=speech.timeline,
+        )
+
+    def _driven(
+        self, motion: Motion, landmarks: Tensor, portrait: Portrait, video: DrivingVideo
+    ) -> Motion:
+        """The motion with the head of the video; `landmarks [T, 68, 3]` as they were sampled."""
+        if self.reconstruction is None or isinstance(self.network, AToMSmall):
+            return follow(motion, portrait, video)
+        return follow_aligned(
+            motion,
+            portrait,
+            video,
+            frontal=self.reconstruction.model.landmarks(landmarks),
+            reconstruction=self.reconstruction,
+            rounded=self.mode == "reference",
         )
 
 

@@ -155,15 +155,20 @@ class FaceReconstruction:
     standard: Tensor  # [5, 3]
 
     @torch.no_grad()
-    def coefficients(self, portrait: Portrait) -> Tensor:
-        """What the network sees in a portrait, `[257]`."""
-        crop = crop_face(portrait.image, portrait.landmarks[:, :2], self.standard)
+    def coefficients(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        """What the network sees in a picture `[H, W, 3]` uint8 of a face: `[257]`.
+
+        Args:
+            image: the picture.
+            landmarks: `[68, 2 or 3]`, its pixels.
+        """
+        crop = crop_face(image, landmarks[:, :2], self.standard)
         weight = next(self.network.parameters())
         return self.network(crop[None].to(weight))[0].float().cpu()
 
     def residual(self, portrait: Portrait) -> Tensor:
         """The portrait's landmarks, from the front, as AToM takes them: `[68, 3]`."""
-        return self.model.residual(self.coefficients(portrait))
+        return self.model.residual(self.coefficients(portrait.image, portrait.landmarks))
 
 
 def crop_face(image: Tensor, landmarks: Tensor, standard: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..payloads import Motion, Portrait, Timeline
@@ -24,10 +25,28 @@ def posed_landmarks(motion: Motion, portrait: Portrait, frames: range | None = N
     motion = motion if frames is None else _part(motion, frames)
     values = convert(motion, "landmarks68", portrait).values
     placed = load_rig().place(values, portrait)
+    head, linear, shift = _placement(motion, portrait)
+    return (placed - head.pivot) @ linear.mT + head.pivot + shift
+
+
+def unposed_landmarks(landmarks: Tensor, motion: Motion, portrait: Portrait) -> Tensor:
+    """The values `[T, 68, 3]` with which a motion's head puts the landmarks there.
+
+    Args:
+        landmarks: `[T, 68, 3]`, source pixels.
+        motion: whose head it is; its own values are not used.
+        portrait: whose landmarks move.
+    """
+    head, linear, shift = _placement(motion, portrait)
+    placed = (landmarks - shift - head.pivot) @ torch.linalg.inv(linear.mT) + head.pivot
+    return load_rig().displaced(placed, portrait)
+
+
+def _placement(motion: Motion, portrait: Portrait) -> tuple[Head, Tensor, Tensor]:
+    """The head, how it turns and grows `[T, 3, 3]`, and where it goes `[T, 1, 3]` in pixels."""
     head = Head.of(portrait)
     linear = euler_to_matrix(motion.rotation) * motion.scale[:, None, None]
-    turned = (placed - head.pivot) @ linear.mT + head.pivot
-    return turned + motion.translation[:, None] * head.interocular
+    return head, linear, motion.translation[:, None] * head.interocular
 
 
 def _part(motion: Motion, frames: range) -> Motion:

@@ -89,6 +89,11 @@ class Rig:
         turned = offsets @ euler_to_matrix(torch.tensor(portrait.rotation)).mT
         return portrait.landmarks + turned * portrait.interocular
 
+    def displaced(self, landmarks: Tensor, portrait: Portrait) -> Tensor:
+        """The offsets that `place` brings to `landmarks [T, 68, 3]`, source pixels."""
+        turned = (landmarks - portrait.landmarks) / portrait.interocular
+        return turned @ euler_to_matrix(torch.tensor(portrait.rotation))
+
     def weights_from_landmarks(self, offsets: Tensor, neutral: Tensor | None = None) -> Tensor:
         """The weights in 0 … 1 that explain `offsets [T, 68, 3]` best: `[T, 52]`.
 
