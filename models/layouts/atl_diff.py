@@ -60,4 +60,21 @@ FORMATS: tuple[Format, ...] = (
             (r"\.grid$", ".knots"),
         ),
     ),
+    Format(
+        name="resnet50",
+        title="torchvision ResNet-50",
+        build="resnet:build",
+        prepare="resnet:folded",
+        markers=("conv1.weight", "layer1.0.bn3.running_var", "layer3.5.conv3.weight", "fc.weight"),
+        rename=(
+            (r"num_batches_tracked$", None),
+            (r"^fc\.", None),  # the classes of ImageNet
+            (r"^conv1\.", "stem."),
+            (r"^layer1\.", "stages.0."),
+            (r"^layer2\.", "stages.1."),
+            (r"^layer3\.", "stages.2."),
+            (r"^layer4\.", "stages.3."),
+            (r"\.downsample\.0\.", ".shortcut."),
+        ),
+    ),
 )

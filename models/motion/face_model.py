@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import checkpoints
-from ..folding import fold_batch_norms
 from ..payloads import PayloadError, Portrait
+from ..resnet import WIDTH, ResNet50, folded
 from .alignment import CROP, FACE, Fit, fit_projection, five_points, standard_face
 
 MODEL_FILE, NETWORK_FILE, STANDARD_FILE = (
@@ -35,7 +34,6 @@ UNITS = 10.0  # landmark residuals are this many times those of the model
 PARTS = (80, 64, 80, 3, 27, 2, 1)  # identity, expression, texture, angles, light, shift
 IDENTITY, EXPRESSION = slice(0, 80), slice(80, 144)
 ANGLES, TRANSLATION = slice(224, 227), slice(254, 257)
-BLOCKS = (3, 4, 6, 3)  # of ResNet-50's four stages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,52 +95,16 @@ def load_standard_face(folder: str | Path) -> Tensor:
     return torch.stack([left, right, every[30], every[48], every[54]])
 
 
-class Bottleneck(nn.Module):
-    """Three convolutions and a way around: [B, C, H, W] → [B, 4 · width, H', W']."""
+class ReconstructionNetwork(ResNet50):
+    """A face `[B, 3, 224, 224]` in 0 … 1 → coefficients `[B, 257]`: a ResNet-50 with seven heads."""
 
-    def __init__(self, channels: int, width: int, stride: int, operations: ModuleType | Any):
-        super().__init__()
-        self.conv1 = operations.Conv2d(channels, width, 1)
-        self.conv2 = operations.Conv2d(width, width, 3, stride, 1)
-        self.conv3 = operations.Conv2d(width, 4 * width, 1)
-        self.shortcut = None
-        if stride != 1 or channels != 4 * width:
-            self.shortcut = operations.Conv2d(channels, 4 * width, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum of both ways."""
-        y = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
-
-
-class ReconstructionNetwork(nn.Module):
-    """A face `[B, 3, 224, 224]` in 0 … 1 → coefficients `[B, 257]`: a ResNet-50 with seven heads.
-
-    The batch norms of the published file are folded into the convolutions when it is loaded.
-    """
-
-    def __init__(self, width: int = 64, operations: ModuleType | Any = nn):
-        super().__init__()
-        self.stem = operations.Conv2d(3, width, 7, 2, 3)
-        self.stages = nn.ModuleList()
-        channels = width
-        for stage, count in enumerate(BLOCKS):
-            inner = width * 2**stage
-            strides = [2 if stage else 1] + [1] * (count - 1)
-            blocks = nn.ModuleList()
-            for stride in strides:
-                blocks.append(Bottleneck(channels, inner, stride, operations))
-                channels = 4 * inner
-            self.stages.append(blocks)
-        self.heads = nn.ModuleList(operations.Conv2d(channels, part, 1) for part in PARTS)
+    def __init__(self, width: int = WIDTH, operations: ModuleType | Any = nn):
+        super().__init__(width, operations)
+        self.heads = nn.ModuleList(operations.Conv2d(self.channels, n, 1) for n in PARTS)
 
     def forward(self, faces: Tensor) -> Tensor:
         """The coefficients."""
-        x = F.max_pool2d(F.relu(self.stem(faces)), 3, 2, 1)
-        for stage in self.stages:
-            for block in cast(nn.ModuleList, stage):
-                x = block(x)
-        x = x.mean((2, 3), keepdim=True)
+        x = super().forward(faces)[..., None, None]
         return torch.cat([head(x).flatten(1) for head in self.heads], dim=1)
 
 
@@ -218,12 +180,7 @@ def load_reconstruction(
 
 def prepare(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Upstream's tensors with every batch norm folded into the convolution before it."""
-    prepared = dict(state)
-    for key, value in state.items():
-        if key.startswith("backbone.") and value.ndim == 4:
-            prepared[f"{key.removesuffix('weight')}bias"] = value.new_zeros(len(value))
-    rules = ((r"(.*)\.bn(\d)", r"\1.conv\2"), (r"(.*)\.downsample\.1", r"\1.downsample.0"))
-    return fold_batch_norms(prepared, rules)
+    return folded(state, "backbone.")
 
 
 def build(
