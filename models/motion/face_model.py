@@ -96,7 +96,7 @@ def load_standard_face(folder: str | Path) -> Tensor:
 
 
 class ReconstructionNetwork(ResNet50):
-    """A face `[B, 3, 224, 224]` in 0 … 1 → coefficients `[B, 257]`: a ResNet-50 with seven heads."""
+    """A face `[B, 3, 224, 224]` in 0 … 1 → coefficients `[B, 257]`, by a ResNet-50."""
 
     def __init__(self, width: int = WIDTH, operations: ModuleType | Any = nn):
         super().__init__(width, operations)
