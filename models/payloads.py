@@ -220,6 +220,7 @@ class GuidedNoise:
     frames: Tensor  # [T, 3, H, W] float32, 0 … 1 before noise
     mask: Tensor  # [T, 1, H, W] float32, 1 = free to move
     portrait: Portrait
+    whole_picture: bool = False  # squeezed into the square, as published, instead of its crop
 
     def __post_init__(self) -> None:
         _expect(self.frames, "the guided noise", (None, 3, None, None), torch.float32)

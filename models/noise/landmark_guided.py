@@ -90,7 +90,8 @@ def guided_noise(
     """Noised identity frames `start … stop` of a motion, in the square of the portrait's crop.
 
     Any part of a clip is the same as in the whole clip, so a long one needs no more memory than
-    its parts; only the normalisation "clip", and with it the reference mode, looks at all frames.
+    its parts; only the normalisation "clip", and with it the reference mode, looks at all frames,
+    a few at a time.
 
     Args:
         portrait: who will move.
@@ -120,7 +121,12 @@ def guided_noise(
         noised.append(guide.identity + (mask + options.r_min) * frame_noise(block, options))
         if on_frame:
             on_frame(block.stop - frames.start, len(frames))
-    return GuidedNoise(frames=torch.cat(noised), mask=torch.cat(masks), portrait=portrait)
+    return GuidedNoise(
+        frames=torch.cat(noised),
+        mask=torch.cat(masks),
+        portrait=portrait,
+        whole_picture=reference,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +192,8 @@ def frame_noise(frames: range, options: NoiseOptions) -> Tensor:
     return torch.stack(drawn)
 
 
-def published_guide(landmarks: Tensor, size: int, kernel: int) -> Tensor:
-    """The published guide of a whole clip, `[T, size, size]` in 0 … 1.
+def published_marks(landmarks: Tensor, size: int, kernel: int) -> Tensor:
+    """Blurred marks of landmarks as the published program sets them: `[T, size, size]`.
 
     Args:
         landmarks: `[T, 2, 68]`, x and y as shares of the picture; 1 falls on the last but one of
@@ -207,9 +213,7 @@ def published_guide(landmarks: Tensor, size: int, kernel: int) -> Tensor:
     marks = torch.zeros(len(landmarks), size, size)
     frame = torch.arange(len(landmarks))[:, None]
     marks[frame, pixels[:, 1], pixels[:, 0]] = 1
-    blurred = [gaussian_blur(part, kernel, usual_sigma(kernel)) for part in marks.split(BLOCK)]
-    marks = torch.cat(blurred)
-    return (marks - marks.min()) / (marks.max() - marks.min())
+    return gaussian_blur(marks, kernel, usual_sigma(kernel))
 
 
 def published_noise(
@@ -227,7 +231,8 @@ def published_noise(
     Returns:
         The noised frames `[1, 3, H, W, T]`, and the factor of the noise `[H, W, T]`.
     """
-    factor = published_guide(landmarks, len(identity), kernel) + r_min
+    marks = torch.cat([published_marks(p, len(identity), kernel) for p in landmarks.split(BLOCK)])
+    factor = (marks - marks.min()) / (marks.max() - marks.min()) + r_min
     noised = identity + factor[..., None] * noise
     return noised.permute(3, 1, 2, 0)[None], factor.permute(1, 2, 0)
 
@@ -237,7 +242,10 @@ class PublishedGuide:
     """Where each frame is free to move, as the published program finds it."""
 
     identity: Tensor  # [3, 128, 128], 0 … 1, the whole picture squeezed into the square
-    guides: Tensor  # [T, 128, 128]
+    landmarks: Tensor  # [T, 2, 68], shares of the picture
+    low: Tensor  # [], of the blurred marks of all frames, where a guide is 0 …
+    high: Tensor  # … and where it is 1
+    options: NoiseOptions
 
     @classmethod
     def of(cls, portrait: Portrait, landmarks: Tensor, options: NoiseOptions) -> PublishedGuide:
@@ -246,16 +254,29 @@ class PublishedGuide:
         Raises:
             PayloadError: landmarks outside the picture.
         """
-        size = (options.size, options.size)
-        picture = portrait.image.permute(2, 0, 1)[None].float() / 255
-        squeezed = F.interpolate(picture, size, mode="bilinear", antialias=True)
         shares = landmarks[..., :2].mT / portrait.size[0]
-        guides = published_guide(shares, options.size, options.kernel)
-        return cls(identity=squeezed[0].clamp(0, 1), guides=guides)
+        blocks = (published_marks(p, options.size, options.kernel) for p in shares.split(BLOCK))
+        low, high = zip(*(block.aminmax() for block in blocks), strict=True)
+        return cls(
+            identity=squeezed_picture(portrait, options.size),
+            landmarks=shares,
+            low=torch.stack(low).min(),
+            high=torch.stack(high).max(),
+            options=options,
+        )
 
     def frames(self, frames: range) -> Tensor:
         """The guides of some frames, `[n, 128, 128]` in 0 … 1."""
-        return self.guides[frames.start : frames.stop]
+        chosen = self.landmarks[frames.start : frames.stop]
+        marks = published_marks(chosen, self.options.size, self.options.kernel)
+        return (marks - self.low) / (self.high - self.low)
+
+
+def squeezed_picture(portrait: Portrait, size: int) -> Tensor:
+    """The whole picture in the square, its proportions lost: `[3, size, size]` in 0 … 1."""
+    picture = portrait.image.permute(2, 0, 1)[None].float() / 255
+    squeezed = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
+    return squeezed[0].clamp(0, 1)
 
 
 def _mapped(landmarks: Tensor, affine: Tensor) -> Tensor:

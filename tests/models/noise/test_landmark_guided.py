@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from soliloquy.models.noise.landmark_guided import (
+    R_MIN,
     Guide,
     NoiseOptions,
+    PublishedGuide,
     frame_noise,
     guided_noise,
     identity_picture,
-    published_guide,
+    published_marks,
     published_noise,
     square_affine,
 )
@@ -52,7 +54,7 @@ class TestReference:
     def test_landmarks_fall_on_the_golden_pixels(self, published):
         pixels = golden("atldiff_noise")["lm_px_0_63"]
         for frame, wanted in zip((0, 63), pixels, strict=True):
-            guide = published_guide(published[1][frame : frame + 1], 128, 1)[0]
+            guide = published_marks(published[1][frame : frame + 1], 128, 1)[0]
             marks = torch.zeros(128, 128)
             marks[wanted[1].long(), wanted[0].long()] = 1
             assert torch.equal(guide, marks)
@@ -71,6 +73,21 @@ class TestReference:
         small = drawn.image.unfold(0, 2, 2).unfold(1, 2, 2).float().mean((0, 1, 3, 4)) / 255
         assert torch.allclose(found.frames[0][:, quiet].mean(1), small, atol=0.1)
         assert found.mask.max() == 1
+
+    def test_a_long_clip_is_guided_as_at_once_though_only_some_frames_are_held(self, published):
+        landmarks = torch.cat([published[1], published[1].flip(0)])  # more than are marked at once
+        drawn = drawn_face(300, 300, interocular=70.0)
+        points = torch.nn.functional.pad(300 * landmarks.mT, (0, 1))
+        guide = PublishedGuide.of(drawn, points, NoiseOptions(mode="reference"))
+        _, factor = published_noise(published[0], landmarks, torch.zeros(128, 128, 128, 3))
+        found = guide.frames(range(60, 100)).permute(1, 2, 0) + R_MIN
+        assert torch.allclose(found, factor[..., 60:100], atol=1e-5)
+
+    def test_noise_says_which_part_of_the_picture_it_shows(self):
+        drawn = drawn_face(300, 300, interocular=70.0)
+        modes = ("default", "reference")
+        found = [guided_noise(drawn, still(1), NoiseOptions(mode=mode)) for mode in modes]
+        assert [noise.whole_picture for noise in found] == [False, True]
 
     def test_only_the_published_size_is_possible(self):
         with pytest.raises(PayloadError, match="a square of 128 pixels, not 256"):
