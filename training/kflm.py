@@ -51,9 +51,10 @@ EMOTION_WEIGHTS: dict[str, dict[str, float]] = {
     "neutral": {},
 }
 """A feeling that lasts as long as the clip, added to what the lips say."""
-ABLATIONS: dict[str, dict[str, bool]] = {
+ABLATIONS: dict[str, dict[str, bool | int]] = {
     "full": {},
-    "MLP for KAN": {"kan": False},
+    "MLP of the same size": {"kan": False},
+    "MLP of the same width": {"kan": False, "hidden": DualDomainConfig.curves},
     "no local domain": {"local_domain": False},
     "no global domain": {"global_domain": False},
 }

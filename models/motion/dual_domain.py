@@ -48,7 +48,8 @@ class DualDomainConfig:
     recurrent: int = 64  # channels of the local domain, in each direction
     curves: int = 48  # between the two layers of the KAN
     contrast: float = 1.0  # of movements around their mean: a mean guess moves less than faces do
-    kan: bool = True  # False: two linear layers with as many parameters
+    kan: bool = True  # False: two linear layers, …
+    hidden: int = 0  # … with so many channels between them; 0: with as many parameters
     local_domain: bool = True
     global_domain: bool = True
 
@@ -145,7 +146,7 @@ class DualDomain(nn.Module):
         if self.config.kan:
             return KAN(kan, operations)
         edges = LANDMARKS * self.config.curves * (kan.bases + 2)  # a KAN's parameters per layer
-        hidden = round(edges / LANDMARKS)
+        hidden = self.config.hidden or round(edges / LANDMARKS)
         return nn.Sequential(
             operations.Linear(LANDMARKS, hidden), nn.SiLU(), operations.Linear(hidden, LANDMARKS)
         )
