@@ -60,6 +60,6 @@ FORMATS: tuple[Format, ...] = (
         name="identity_diffusion",
         title="Soliloquy identity diffusion U-Net",
         build="render.identity_diffusion.network:build",
-        markers=("identity.levels.0.weight", "middle.temporal.weight", "leave_norm.weight"),
+        markers=("identity.levels.0.weight", "middle.temporal.weight", "leave_norm.norm.weight"),
     ),
 )

@@ -12,6 +12,7 @@ from soliloquy.models.render.identity_diffusion import process
 from soliloquy.models.render.identity_diffusion.network import (
     IdentityDiffusion,
     IdentityDiffusionConfig,
+    Layers,
 )
 from soliloquy.training import guided_noise as comparison
 from soliloquy.training.identity_diffusion import (
@@ -20,6 +21,7 @@ from soliloquy.training.identity_diffusion import (
     conditions,
     identity_loss,
     mirrored,
+    mouth_place,
     recoloured,
     reconstruction,
 )
@@ -65,7 +67,7 @@ def test_a_batch_is_decided_by_its_number():
     assert torch.equal(draw(3).noisy, draw(3).noisy)
     assert not torch.equal(draw(3).noisy, draw(4).noisy)
     assert draw(0).clean.shape == (1, 4, 3, 64, 64)
-    assert draw(0).guide.shape == (1, 4, 4, 64, 64)
+    assert draw(0).guide.shape == (1, 4, 6, 64, 64)
 
 
 @pytest.mark.parametrize("start", ["guided", "plain"])
@@ -89,10 +91,10 @@ def test_training_noises_as_stage_four_does():
 
 
 def test_a_mirror_turns_shifts_around():
-    guide = torch.rand(2, 4, 3, 5)
+    guide = torch.rand(2, 6, 3, 5)
     flipped = mirrored("guide", guide.clone())
-    assert torch.equal(flipped[:, 2], -guide[:, 2].flip(-1))
-    assert torch.equal(flipped[:, 3], guide[:, 3].flip(-1))
+    assert torch.equal(flipped[:, 4], -guide[:, 4].flip(-1))
+    assert torch.equal(flipped[:, [0, 5]], guide[:, [0, 5]].flip(-1))
     assert torch.equal(mirrored("marks", guide.clone()), guide.flip(-1))
 
 
@@ -104,13 +106,39 @@ def test_other_colours_are_the_same_for_all_frames_and_stay_in_range():
     assert 0 <= float(other.min()) <= float(other.max()) <= 1
 
 
-def test_a_perfect_network_has_no_loss():
+def test_a_perfect_network_pays_only_for_what_it_paints_over():
     batch = batches(clips(), recipe())(0)
-    value, parts = identity_loss(lambda *_: batch.clean, batch, recipe())
-    assert float(value) == 0
-    assert set(parts) == {"pixels", "edges", "time"}
-    worse, _ = identity_loss(lambda *_: batch.clean + 0.1, batch, recipe())
-    assert float(worse) > 0
+    every = torch.ones_like(batch.clean[:, :, :1])
+    shift = torch.zeros_like(batch.guide[:, :, -2:])
+    perfect = Layers(shift=shift, share=every, paint=batch.clean)
+    value, parts = identity_loss(lambda *_: perfect, batch, recipe())
+    assert parts["pixels"] == parts["edges"] == parts["time"] == 0
+    assert float(value) == pytest.approx(recipe().share_weight * parts["share"])
+    off = Layers(shift=shift, share=every, paint=batch.clean + 0.1)
+    worse, _ = identity_loss(lambda *_: off, batch, recipe())
+    assert float(worse) > float(value) + 0.05
+
+
+def test_what_moves_in_from_outside_a_part_is_not_judged():
+    batch = batches(clips(), recipe())(0)
+    every = torch.ones_like(batch.clean[:, :, :1])
+    paint = batch.clean.clone()
+    paint[..., :8] += 1
+    layers = Layers(shift=torch.zeros_like(batch.guide[:, :, -2:]), share=every, paint=paint)
+    _, parts = identity_loss(lambda *_: layers, batch, recipe())
+    assert parts["pixels"] == 0
+    _, parts = identity_loss(lambda *_: layers, batch, recipe(side=SIZE))
+    assert parts["pixels"] > 0
+
+
+def test_the_mouths_place_is_around_its_landmarks():
+    points = torch.full((1, 68, 2), 10.0)
+    points[:, 48:] = torch.tensor([70.0, 90.0])
+    points[:, 48, 0], points[:, 54, 0] = 60, 80
+    place = mouth_place(points)[0]
+    assert place.argmax() == 90 * SIZE + 70
+    assert 0.9 < float(place[90, 73]) < 1
+    assert float(place[90, 100]) < 0.01
 
 
 def test_training_leaves_weights_and_goes_on_where_it_stopped(tmp_path):
@@ -130,7 +158,6 @@ def test_training_leaves_weights_and_goes_on_where_it_stopped(tmp_path):
 
 def test_landmarks_alone_draw_better_than_the_still_portrait():
     untrained = IdentityDiffusion(SMALL).eval().requires_grad_(False)
-    untrained.leave.bias.zero_()
     errors = reconstruction(untrained, clips(1), steps=2)
     assert errors["drawn face"] == pytest.approx(errors["moved face"], rel=0.05)
     assert errors["drawn face"] < 0.5 * errors["still face"]

@@ -2,8 +2,9 @@
 
 Stage 5. Convolutions per frame, then over time; the features of the identity, from an encoder of
 its own, are multiplied in after the way down, at every size. Beyond the paper it sees the landmarks
-(`guidance.py`), and the identity moved along with them: it predicts the clean frames, as what they
-add to that.
+(`guidance.py`) and the identity moved along with them, and what it predicts of the clean frames is
+in layers: where the identity moves, and what is painted over it. So skin and hair stay the
+portrait's own, as sharp as the portrait is, and only what it does not show has to be painted.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import checkpoints
+from . import process
 from .guidance import LANDMARK_CHANNELS, moved_along
 
 COLOURS = 3
-NOISE_GAIN = 0.05  # in the beginning; noise that the network has not learnt to remove would show
-GUIDE_CHANNELS = 1 + LANDMARK_CHANNELS  # mask, marks, shift
+GUIDE_CHANNELS = 1 + LANDMARK_CHANNELS  # mask, marks, open mouth, open eyes, shift
+SHIFT_SEEN = 0.25  # what the network is told of a shift of one pixel
+SHIFT_DRAWN = 2.0  # pixels that one of the network's answers shifts
+PAINTED = 0.1  # of the guide's mask: from there on all paint shows, and none where it is 0
 EMOTIONS = (  # in the order of the paper's data; the last one is also the default
     "angry",
     "fear",
@@ -42,7 +46,6 @@ class IdentityDiffusionConfig:
     channels: tuple[int, ...] = (32, 64, 128)  # per level, each half as large as the one before
     patch: int = 2  # pixels that share a place of the first level, both ways
     embedding: int = 64  # channels of timestep and emotion
-    groups: int = 8  # of channels that are normalised together
     emotions: int = len(EMOTIONS)
     start: str = "guided"  # what it was trained to start from: "guided" or "plain" noise
 
@@ -53,6 +56,54 @@ class Identity:
 
     picture: Tensor  # [B, 3, H, W] in -1 … 1
     features: list[Tensor]  # per level, [B, C, H / s, W / s]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layers:
+    """Clean frames, as what happens to the identity: it moves, fades, and is painted over."""
+
+    shift: Tensor  # [B, T, 2, H, W], pixels to the right and down
+    share: Tensor  # [B, T, 1, H, W], how much of the identity is gone
+    paint: Tensor  # [B, T, 3, H, W], what is added, in -1 … 1
+
+    def over(self, picture: Tensor, mode: str = "bilinear") -> Tensor:
+        """The frames of pictures `[B, 3, H, W]` in -1 … 1, `[B, T, 3, H, W]`.
+
+        Pictures may be larger than the layers, which are then enlarged: what moves stays as sharp.
+
+        Args:
+            picture: see above.
+            mode: of looking between pixels, "bilinear" or "bicubic".
+        """
+        batch, frames = self.shift.shape[:2]
+        pictures = picture.repeat_interleave(frames, 0)
+        moved = moved_along(pictures, self.shift.flatten(0, 1), mode)
+        painted = torch.cat([self.share, self.paint], dim=2).flatten(0, 1)
+        if painted.shape[-2:] != moved.shape[-2:]:
+            painted = F.interpolate(painted, moved.shape[-2:], mode=mode, align_corners=False)
+        return (moved * (1 - painted[:, :1]) + painted[:, 1:]).unflatten(0, (batch, frames))
+
+    def stacked(self) -> Tensor:
+        """All in one tensor, `[B, T, 6, H, W]`."""
+        return torch.cat([self.shift, self.share, self.paint], dim=2)
+
+    @classmethod
+    def unstacked(cls, stack: Tensor) -> Layers:
+        """From what `stacked` made."""
+        shift, share, paint = stack.split([2, 1, COLOURS], dim=2)
+        return cls(shift=shift, share=share, paint=paint)
+
+
+class ChannelNorm(nn.Module):
+    """Every pixel's channels normalised: the same in small parts of a picture as in all of it."""
+
+    def __init__(self, channels: int, operations: ModuleType | Any):
+        super().__init__()
+        self.norm = operations.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W]`, fastest in `channels_last`."""
+        return cast(Tensor, self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class Block(nn.Module):
@@ -66,10 +117,10 @@ class Block(nn.Module):
         operations: ModuleType | Any,
     ):
         super().__init__()
-        self.first_norm = operations.GroupNorm(config.groups, before)
+        self.first_norm = ChannelNorm(before, operations)
         self.spatial = operations.Conv2d(before, after, 3, padding=1)
         self.modulate = operations.Linear(config.embedding, 2 * after)  # scale, then shift
-        self.second_norm = operations.GroupNorm(config.groups, after)
+        self.second_norm = ChannelNorm(after, operations)
         self.temporal = operations.Conv2d(after, after, (3, 1), padding=(1, 0))
         self.shortcut = operations.Conv2d(before, after, 1) if before != after else None
 
@@ -110,10 +161,11 @@ class IdentityEncoder(nn.Module):
 
 
 class IdentityDiffusion(nn.Module):
-    """Predicts the clean frames of a clip.
+    """Predicts the clean frames of a clip, in layers.
 
-    noisy [B, T, 3, H, W], guide [B, T, 4, H, W], timestep [B], identity → [B, T, 3, H, W]. Pictures
-    are in -1 … 1; H and W are multiples of 8. Works for any T; trained on windows of 30 and fewer.
+    noisy [B, T, 3, H, W], guide [B, T, 6, H, W], timestep [B], identity → `Layers`. Pictures are in
+    -1 … 1; H and W are multiples of 8. Works for any T and any size; how large a face is in pixels
+    is what matters, and it was trained on faces as they are in squares of 128 and of 256.
     """
 
     def __init__(
@@ -133,12 +185,11 @@ class IdentityDiffusion(nn.Module):
         self.down = nn.ModuleList(Block(a, b, config, operations) for a, b in steps)
         self.middle = Block(widths[-1], widths[-1], config, operations)
         self.up = nn.ModuleList(Block(b, a, config, operations) for a, b in reversed(steps))
-        self.leave = operations.Conv2d(widths[0], COLOURS * patch, 3, padding=1)
-        self.leave_norm = operations.GroupNorm(config.groups, widths[0])
-        with torch.no_grad():
-            nn.init.zeros_(self.leave.weight)  # training begins with the identity, moved …
+        self.leave_norm = ChannelNorm(widths[0], operations)
+        self.leave = operations.Conv2d(widths[0], 2 + (COLOURS + 1) * patch, 3, padding=1)
+        with torch.no_grad():  # training begins with the identity, moved by the landmarks
+            nn.init.zeros_(self.leave.weight)
             nn.init.zeros_(self.leave.bias)
-            self.enter.weight[:, : COLOURS * patch] *= NOISE_GAIN  # … and barely sees the noise
 
     def recognise(self, picture: Tensor, marks: Tensor) -> Identity:
         """What all frames share, from pictures `[B, 3, H, W]` in -1 … 1 and marks at rest."""
@@ -151,8 +202,8 @@ class IdentityDiffusion(nn.Module):
         guide: Tensor,
         identity: Identity | tuple[Tensor, Tensor],
         emotion: Tensor | None = None,
-    ) -> Tensor:
-        """The clean frames.
+    ) -> Layers:
+        """The clean frames' layers.
 
         Args:
             noisy, timestep, guide: see above.
@@ -163,10 +214,7 @@ class IdentityDiffusion(nn.Module):
         if not isinstance(identity, Identity):
             identity = self.recognise(*identity)
         embedding = self._embedding(timestep, emotion).expand(batch, -1)
-        pictures = identity.picture.repeat_interleave(frames, 0)
-        moved = moved_along(pictures, guide[:, :, -2:].flatten(0, 1))
-        x = torch.cat([noisy.flatten(0, 1), guide.flatten(0, 1), moved], dim=1)
-        x = F.pixel_unshuffle(x, self.config.patch)
+        x = self._entering(noisy, timestep, guide, identity.picture)
         x = self.enter(x.contiguous(memory_format=torch.channels_last))
         kept = []
         for i, block in enumerate(self.down):
@@ -180,7 +228,34 @@ class IdentityDiffusion(nn.Module):
             if kept:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest") + kept.pop()
         x = self.leave(F.silu(self.leave_norm(x)))
-        return (moved + F.pixel_shuffle(x, self.config.patch)).unflatten(0, (batch, frames))
+        return self._layers(x.unflatten(0, (batch, frames)), guide)
+
+    def _entering(self, noisy: Tensor, timestep: Tensor, guide: Tensor, picture: Tensor) -> Tensor:
+        """What the first convolution sees, `[B · T, C, H / patch, W / patch]`."""
+        frames = noisy.shape[1]
+        shift = guide[:, :, -2:]
+        pictures = picture.repeat_interleave(frames, 0)
+        moved = moved_along(pictures, shift.flatten(0, 1))
+        ground = picture[:, None] if self.config.start == "guided" else None
+        quiet = process.quieted(noisy, ground, guide[:, :, :1], timestep)
+        told = torch.cat([guide[:, :, :-2], SHIFT_SEEN * shift], dim=2)
+        x = torch.cat([quiet.flatten(0, 1), told.flatten(0, 1), moved], dim=1)
+        return F.pixel_unshuffle(x, self.config.patch)
+
+    def _layers(self, found: Tensor, guide: Tensor) -> Layers:
+        """From the last convolution, `[B, T, C, H / patch, W / patch]`."""
+        batch, patch = found.shape[0], self.config.patch
+        shift, rest = found[:, :, :2], found[:, :, 2:]
+        more = F.interpolate(
+            SHIFT_DRAWN * shift.flatten(0, 1), scale_factor=float(patch), mode="bilinear"
+        )
+        painted = F.pixel_shuffle(rest.flatten(0, 1), patch).unflatten(0, (batch, -1))
+        painted = painted * (guide[:, :, :1] / PAINTED).clamp(max=1)
+        return Layers(
+            shift=guide[:, :, -2:] + more.unflatten(0, (batch, -1)),
+            share=painted[:, :, :1],
+            paint=painted[:, :, 1:],
+        )
 
     def _embedding(self, timestep: Tensor, emotion: Tensor | None) -> Tensor:
         waves = sinusoids(timestep, self.config.embedding).to(self.time_in.weight.dtype)

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from ... import ddim_config
 from ...ddim_config import DDIMConfig
+from ...noise.landmark_guided import R_MIN
 from ...sampling import OnStep
 
 STEPS = 8  # the paper's
+SIGNAL = {"guided": 0.2, "plain": 0.5}  # usual size of what the noise hides, above its ground
 STARTS = ("guided", "plain")
 
 # Nothing of the clean frames may be left at the first step: the guided noise holds none of them.
@@ -52,6 +54,26 @@ def noised(clean: Tensor, ground: Tensor, noise: Tensor, alpha: Tensor) -> Tenso
     """
     left = alpha.view(-1, 1, 1, 1, 1)
     return ground + left.sqrt() * (clean - ground) + (1 - left).sqrt() * noise
+
+
+def quieted(noisy: Tensor, ground: Tensor | None, mask: Tensor, timestep: Tensor) -> Tensor:
+    """Noisy frames with as much of what lies on the ground as is likely no noise (Wiener 1949).
+
+    At the first step that is nothing, and in strong noise little: what a network has not learnt to
+    remove cannot show.
+
+    Args:
+        noisy: `[B, T, 3, H, W]`.
+        ground: of guided noise, broadcast to `noisy`; None for plain noise.
+        mask: of guided noise, `[B, T, 1, H, W]`.
+        timestep: `[B]`.
+    """
+    alpha = alphas().to(noisy)[timestep].view(-1, 1, 1, 1, 1)
+    guided = ground is not None
+    signal = SIGNAL["guided" if guided else "plain"] ** 2
+    noise = strength(mask, R_MIN).square() if guided else torch.ones_like(alpha)
+    gain = alpha.sqrt() * signal / (alpha * signal + (1 - alpha) * noise).clamp(min=1e-8)
+    return gain * noisy if ground is None else ground + gain * (noisy - ground)
 
 
 def sample(

@@ -1,8 +1,8 @@
 """The renderer of ATL-Diff's kind: landmark-guided noise becomes frames in eight steps of DDIM.
 
-Stage 5. The square around the face is drawn in windows of 30 frames that overlap and are blended,
-then put back into the picture. What the small square cannot hold of the portrait, its fine detail,
-moves along with the landmarks and is kept where the network did not draw something new.
+Stage 5. The square around the face is drawn in windows of 30 frames that overlap and are blended.
+The network draws in layers (`network.Layers`), so the portrait itself, in its full resolution, is
+what moves, and only what is painted over it is as coarse as the square.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import checkpoints
@@ -29,15 +28,14 @@ from ...payloads import GuidedNoise, Motion, PayloadError, Portrait
 from ...portrait.affine import extract_crop
 from ...portrait.paste import PasteBack
 from . import process
-from .guidance import landmark_channels, landmark_marks, moved_along
-from .network import EMOTIONS, Identity, IdentityDiffusion
+from .guidance import landmark_channels, landmark_marks
+from .network import EMOTIONS, Identity, IdentityDiffusion, Layers
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "weights" / "identity_diffusion.safetensors"
 WINDOW = 30  # frames that are drawn together, the paper's second
 OVERLAP = 6  # frames that two windows share, and over which one fades into the other
 SMALLEST_STEP = 8  # the square's side is a multiple, pixels
-FRESH = 0.06  # difference to the moved identity at which something new was drawn, of 0 … 1
-FRESH_REACH = 9  # pixels around it that count as new, too
+LARGEST_SIDE = 1024  # of the square as it moves, pixels
 
 OnFrame = Callable[[int, int], None]
 
@@ -53,7 +51,7 @@ class Setup:
     points: Tensor  # [T, 68, 2], pixels of the square
     rest: Tensor  # [68, 2]
     identity: Identity
-    detail: Tensor  # [1, 3, S, S], what the square does not hold of the portrait's crop
+    source: Tensor  # [1, 3, D, D] in -1 … 1, the square in the portrait's own resolution
     paste: PasteBack
 
 
@@ -123,9 +121,9 @@ class IdentityDiffusionRenderer:
             raise PayloadError(f"A batch of {batch} frames was asked for; at least 1 is needed.")
         setup = self.prepare(portrait, motion, guided_noise)
         total, done = motion.timeline.num_frames, 0
-        for squares, frames in self._blended(setup, on_frame):
-            for part, index in zip(squares.split(batch), frames.split(batch), strict=True):
-                pictures = self._finished(setup, part, index)
+        for drawn in self._blended(setup, on_frame):
+            for part in drawn.split(batch):
+                pictures = self._finished(setup, part)
                 done += len(part)
                 if on_frame:
                     on_frame(done, total)
@@ -147,8 +145,8 @@ class IdentityDiffusionRenderer:
         points = points.float().to(self.device)
         picture = identity_picture(portrait, size)[None].to(self.device)
         marks = landmark_marks(points[:1], size)[:, None]
-        crop = extract_crop(portrait.image, portrait.crop, portrait.crop_size)
-        crop = crop.permute(2, 0, 1)[None].to(self.device)
+        side = source_side(portrait, size)
+        source = extract_crop(portrait.image, square_affine(portrait, side), side)
         return Setup(
             portrait=portrait,
             motion=motion,
@@ -157,35 +155,38 @@ class IdentityDiffusionRenderer:
             points=points[1:],
             rest=points[0],
             identity=self.network.recognise(process.to_signed(picture), marks),
-            detail=crop - enlarged(picture, portrait.crop_size),
+            source=process.to_signed(source.permute(2, 0, 1)[None].to(self.device)),
             paste=PasteBack(portrait, device=self.device),
         )
 
-    def _blended(self, setup: Setup, on_frame: OnFrame | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Drawn squares `[n, 3, S, S]` in 0 … 1 with the numbers of their frames."""
+    def _blended(self, setup: Setup, on_frame: OnFrame | None) -> Iterator[Tensor]:
+        """Layers of all frames, in parts `[n, 6, S, S]`."""
         total = setup.motion.timeline.num_frames
         spans = windows(total)
         tail: Tensor | None = None
         for i, (start, stop) in enumerate(spans):
-            squares = self._drawn(setup, range(start, stop), on_frame)
+            drawn = self._drawn(setup, range(start, stop), on_frame)
             if tail is not None:
-                squares = torch.cat([fade(tail, squares[: len(tail)]), squares[len(tail) :]])
+                drawn = torch.cat([fade(tail, drawn[: len(tail)]), drawn[len(tail) :]])
             ready = (spans[i + 1][0] if i + 1 < len(spans) else total) - start
-            tail = squares[ready:]
-            yield squares[:ready], torch.arange(start, start + ready)
+            tail = drawn[ready:]
+            yield drawn[:ready]
 
     @torch.inference_mode()
     def _drawn(self, setup: Setup, frames: range, on_frame: OnFrame | None) -> Tensor:
-        """One window: `[n, 3, S, S]` in 0 … 1."""
+        """One window's layers, `[n, 6, S, S]`: the network's answer in the last step."""
         noise = self._noise(setup, frames)
         points = setup.points[frames.start : frames.stop]
         channels = landmark_channels(points, setup.rest, setup.size)
         guide = torch.cat([noise.mask.to(self.device), channels], dim=1)[None]
         emotion = torch.tensor([self.emotion], device=self.device)
 
+        answers: list[Layers] = []
+
         def predict(noisy: Tensor, timestep: int) -> Tensor:
             step = torch.tensor([timestep], device=self.device)
-            return self.network(noisy, step, guide, setup.identity, emotion)
+            answers[:] = [self.network(noisy, step, guide, setup.identity, emotion)]
+            return answers[0].over(setup.identity.picture)
 
         def report(done: int, steps: int) -> None:
             if on_frame:  # so that the user can interrupt between steps
@@ -193,8 +194,8 @@ class IdentityDiffusionRenderer:
 
         start = process.to_signed(noise.frames.to(self.device))[None]
         ground = setup.identity.picture[:, None]
-        clean = process.sample(predict, start, ground, steps=self.steps, on_step=report)
-        return process.from_signed(clean[0])
+        process.sample(predict, start, ground, steps=self.steps, on_step=report)
+        return answers[0].stacked()[0]
 
     def _noise(self, setup: Setup, frames: range) -> GuidedNoise:
         if setup.noise is not None:
@@ -211,17 +212,14 @@ class IdentityDiffusionRenderer:
         )
 
     @torch.inference_mode()
-    def _finished(self, setup: Setup, squares: Tensor, frames: Tensor) -> Tensor:
-        """Squares with the portrait's detail, in the full picture: uint8 `[b, H, W, 3]`."""
-        points = setup.points[frames.to(self.device)]
-        shift = landmark_channels(points, setup.rest, setup.size)[:, 1:]
-        side = setup.portrait.crop_size
-        still = process.from_signed(setup.identity.picture).expand(len(squares), -1, -1, -1)
-        kept = enlarged(kept_detail(squares, moved_along(still, shift)), side)
-        detail = moved_along(setup.detail.expand(len(squares), -1, -1, -1), shift)
-        crops = (enlarged(squares, side) + kept * detail).clamp(0, 1)
-        crops = (crops * 255).round().to(torch.uint8)
-        return setup.paste(crops.permute(0, 2, 3, 1)).cpu()
+    def _finished(self, setup: Setup, drawn: Tensor) -> Tensor:
+        """Layers over the portrait, in the full picture: uint8 `[b, H, W, 3]`."""
+        pictures = []
+        for layers in drawn[None].split(1, dim=1):  # one by one: these are large
+            square = Layers.unstacked(layers).over(setup.source, "bicubic")[0]
+            square = (process.from_signed(square) * 255).round().to(torch.uint8)
+            pictures.append(setup.paste(square.permute(0, 2, 3, 1)).cpu())
+        return torch.cat(pictures)
 
 
 def windows(total: int) -> list[tuple[int, int]]:
@@ -237,20 +235,10 @@ def fade(before: Tensor, after: Tensor) -> Tensor:
     return torch.lerp(before, after, share)
 
 
-def kept_detail(drawn: Tensor, moved: Tensor) -> Tensor:
-    """How much of the portrait's detail stays, `[n, 1, S, S]`: none where anything new is drawn."""
-    new = (drawn - moved).abs().amax(1, keepdim=True)
-    new = F.max_pool2d(F.avg_pool2d(new, 3, 1, 1), 3, 1, 1)
-    new = F.avg_pool2d(new, FRESH_REACH // 2, 1, FRESH_REACH // 4)
-    return torch.exp(-(new / FRESH).square())
-
-
-def enlarged(pictures: Tensor, side: int) -> Tensor:
-    """`[N, C, S, S]` at another size."""
-    smaller = side < pictures.shape[-1]
-    return F.interpolate(
-        pictures, (side, side), mode="bicubic", antialias=smaller, align_corners=False
-    )
+def source_side(portrait: Portrait, size: int) -> int:
+    """Side of the portrait's square in its own pixels, within reason, and no less than `size`."""
+    zoom = float(torch.linalg.det(portrait.crop[:2, :2]).abs().sqrt())  # crop pixels per pixel
+    return min(max(round(portrait.crop_size / zoom), size), max(LARGEST_SIDE, size))
 
 
 def _checked(noise: GuidedNoise, portrait: Portrait, motion: Motion) -> int:

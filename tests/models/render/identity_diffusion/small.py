@@ -12,7 +12,7 @@ from soliloquy.models.render.identity_diffusion.network import (
 
 from ..drawn_face import drawn_face
 
-SMALL = IdentityDiffusionConfig(channels=(8, 16), embedding=8, groups=2)
+SMALL = IdentityDiffusionConfig(channels=(8, 16), embedding=8)
 
 
 def network(config=SMALL, seed=0):

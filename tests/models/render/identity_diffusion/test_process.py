@@ -52,3 +52,16 @@ def test_a_network_that_knows_the_frames_is_believed(steps, guided):
 def test_pictures_come_back_in_range():
     pictures = torch.tensor([-1.5, -1.0, 0.0, 2.0])
     assert process.from_signed(pictures).tolist() == [0.0, 0.0, 0.5, 1.0]
+
+
+def test_quieted_frames_hold_no_noise_at_first_and_the_frames_in_the_end():
+    mask, ground = torch.rand(1, 2, 1, 8, 8), drawn(3)[:, :1]
+    noise = drawn(2) * process.strength(mask, 0.1)
+    alphas = process.alphas()
+    for timestep, wanted in ((999, ground.expand(SHAPE)), (0, drawn(0))):
+        noisy = process.noised(drawn(0), ground, noise, alphas[[timestep]])
+        quiet = process.quieted(noisy, ground, mask, torch.tensor([timestep]))
+        assert torch.allclose(quiet, wanted, atol=0.2 if timestep == 0 else 1e-6)
+    noisy = process.noised(drawn(0), torch.zeros(1), drawn(2), alphas[[500]])
+    plain = process.quieted(noisy, None, mask, torch.tensor([500]))
+    assert (plain - drawn(0)).std() < (noisy - drawn(0)).std()
