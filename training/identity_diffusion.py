@@ -37,6 +37,7 @@ NAME = "identity_diffusion"
 WIDE, NARROW = 1.1, 0.5  # kernels of the guide in training, shares of the usual one
 MOUTH = slice(48, 68)  # landmarks
 MOUTH_SHARE = 0.7  # of parts of clips that lie around the mouth, where most is to be learnt
+OPEN_MOUTH = 2  # channel of the guide
 MOUTH_REACH = 0.4  # of what counts as mouth, in its widths
 RIM = 8  # pixels at the edge of a part that are not judged: what moves there comes from outside
 NO_EMOTION = 0.3  # share of clips whose emotion is not told
@@ -49,15 +50,17 @@ class IdentityDiffusionRecipe:
     network: IdentityDiffusionConfig = field(default_factory=IdentityDiffusionConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=3000, learning_rate=1.5e-3, warmup=150, average=0.995, save_every=200
+            steps=2600, learning_rate=2e-3, warmup=150, average=0.995, save_every=200
         )
     )
     seed: int = 0
     batch: int = 8  # clips
     frames: int = 4  # of a clip
     side: int = 80  # of the part of the square that is looked at, pixels
-    mask_weight: float = 2.0  # of what may move, against 1 for the rest
-    mouth_weight: float = 6.0  # of the mouth, likewise
+    rest_weight: float = 0.25  # of all pixels, on top of which come
+    mask_weight: float = 2.0  # what may move,
+    mouth_weight: float = 4.0  # the mouth,
+    open_weight: float = 8.0  # and what is seen between open lips
     edge_weight: float = 0.5  # of the error in differences between neighbouring pixels
     time_weight: float = 0.5  # of the error in differences between frames
     share_weight: float = 0.02  # of what is painted over, the mouth aside
@@ -214,16 +217,18 @@ def identity_loss(
     )
     rim = RIM if recipe.side < SIZE else 0
     inner = slice(rim, batch.clean.shape[-1] - rim)
-    error, mask, mouth, share = (
+    error, mask, opening, mouth, share = (
         picture[..., inner, inner]
         for picture in (
             layers.over(batch.picture) - batch.clean,
             batch.guide[:, :, :1],
+            batch.guide[:, :, OPEN_MOUTH : OPEN_MOUTH + 1],
             batch.mouth,
             layers.share,
         )
     )
-    weight = 1 + recipe.mask_weight * mask + recipe.mouth_weight * mouth
+    weight = recipe.rest_weight + recipe.mask_weight * mask
+    weight = weight + recipe.mouth_weight * mouth + recipe.open_weight * opening
     edges = (
         error.diff(dim=axis).abs() * weight.narrow(axis, 1, weight.shape[axis] - 1)
         for axis in (-1, -2)

@@ -26,6 +26,7 @@ COLOURS = 3
 GUIDE_CHANNELS = 1 + LANDMARK_CHANNELS  # mask, marks, open mouth, open eyes, shift
 SHIFT_SEEN = 0.25  # what the network is told of a shift of one pixel
 SHIFT_DRAWN = 2.0  # pixels that one of the network's answers shifts
+PAINT_DRAWN = 4.0  # how strongly one of them paints
 PAINTED = 0.1  # of the guide's mask: from there on all paint shows, and none where it is 0
 EMOTIONS = (  # in the order of the paper's data; the last one is also the default
     "angry",
@@ -250,7 +251,7 @@ class IdentityDiffusion(nn.Module):
             SHIFT_DRAWN * shift.flatten(0, 1), scale_factor=float(patch), mode="bilinear"
         )
         painted = F.pixel_shuffle(rest.flatten(0, 1), patch).unflatten(0, (batch, -1))
-        painted = painted * (guide[:, :, :1] / PAINTED).clamp(max=1)
+        painted = PAINT_DRAWN * painted * (guide[:, :, :1] / PAINTED).clamp(max=1)
         return Layers(
             shift=guide[:, :, -2:] + more.unflatten(0, (batch, -1)),
             share=painted[:, :, :1],
