@@ -215,6 +215,17 @@ SYSTEMS: tuple[System, ...] = (
         folder="folders",
     ),
     System(
+        name="atl_diff_published",
+        stage="render",
+        title="ATL-Diff (published)",
+        loader="render.identity_diffusion.published:load",
+        licence="none stated (ATL-Diff)",
+        files=(
+            ("unet", "atldiff/unet/diffusion_pytorch_model"),
+            ("resnet", "atldiff/resnet50-0676ba61"),
+        ),
+    ),
+    System(
         name="mtov",
         stage="render",
         title="MToV (MoDiTalker)",
@@ -225,6 +236,12 @@ SYSTEMS: tuple[System, ...] = (
             ("motion_autoencoder", "moditalker/autoencoder_motion"),
             ("unet", "moditalker/diffusion_model"),
         ),
+    ),
+    System(
+        name="mtov_small",
+        stage="render",
+        title="MToV of MoDiTalker, small (bundled)",
+        loader="render.mtov.renderer:load",
     ),
 )
 

@@ -75,7 +75,7 @@ class Weight:
         """The file below one of `roots`: in its folder, as published, or directly in the root."""
         parent = Path(self.path).parent.name
         places = [self.name, f"{self.folder}/{parent}/{self.file}", self.path or self.name]
-        places += [f"{parent}/{self.file}", self.file]
+        places += [str(Path(parent, self.file)), self.file]
         candidates = (Path(root) / place for root in roots for place in places)
         return next((path for path in candidates if path.is_file()), None)
 
@@ -260,12 +260,30 @@ CATALOGUE: tuple[Weight, ...] = (
         formats=("atl_diff/kflm", "wav2vec2"),
         approximate_size=460_000_000,
     ),
-    _drive(
-        "diffusion_pytorch_model.safetensors",
-        "drive/folders/1_6UB-2hD4XVMzZhauBT7YGG2t9FGgFho",
+    *(
+        _drive(
+            file,
+            "drive/folders/1_6UB-2hD4XVMzZhauBT7YGG2t9FGgFho",
+            folder=f"atldiff/{part}",
+            title=f"ATL-Diff, landmark-guided image diffusion (lm2face/CREMA/{part}){what}",
+            systems=("atldiff", "atl_diff_published"),
+            formats=formats,
+        )
+        for part, file, what, formats in (
+            ("unet", "diffusion_pytorch_model.safetensors", "", ("atl_diff/unet3d",)),
+            ("unet", "config.json", ", its sizes", ()),
+            ("scheduler", "scheduler_config.json", ", its noise", ()),
+        )
+    ),
+    Weight(
+        file="resnet50-0676ba61.pth",
         folder="atldiff",
-        title="ATL-Diff, landmark-guided image diffusion (lm2face/CREMA/unet)",
-        systems=("atldiff",),
-        formats=("atl_diff/unet3d",),
+        title="torchvision ResNet-50, what ATL-Diff sees of a portrait",
+        systems=("atldiff", "atl_diff_published"),
+        formats=("resnet50",),
+        approximate_size=102_500_000,
+        licence="BSD-3-Clause",
+        commercial=True,
+        link="https://download.pytorch.org/models/resnet50-0676ba61.pth",
     ),
 )

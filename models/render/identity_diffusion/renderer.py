@@ -8,6 +8,7 @@ what moves, and only what is painted over it is as coarse as the square.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ... import checkpoints
 from ...motion.posed import posed_landmarks
+from ...noise.given import checked_side
 from ...noise.landmark_guided import (
     NoiseOptions,
     guided_noise,
@@ -34,7 +36,6 @@ from .network import EMOTIONS, Identity, IdentityDiffusion, Layers
 WEIGHTS = Path(__file__).resolve().parents[3] / "weights" / "identity_diffusion.safetensors"
 WINDOW = 30  # frames that are drawn together, the paper's second
 OVERLAP = 6  # frames that two windows share, and over which one fades into the other
-SMALLEST_STEP = 8  # the square's side is a multiple, pixels
 LARGEST_SIDE = 1024  # of the square as it moves, pixels
 
 OnFrame = Callable[[int, int], None]
@@ -80,12 +81,21 @@ class IdentityDiffusionRenderer:
         emotion: str = EMOTIONS[-1],
         seed: int = 0,
     ) -> None:
-        if emotion not in EMOTIONS:
-            raise PayloadError(f"'{emotion}' is none of the emotions {', '.join(EMOTIONS)}.")
         self.network = network.to(device)
         self.device = torch.device(device)
         self.size, self.steps, self.seed = size, steps, seed
-        self.emotion = EMOTIONS.index(emotion)
+        self.emotion = _place_of(emotion)
+
+    def performing(self, *, steps: int, emotion: str, seed: int) -> IdentityDiffusionRenderer:
+        """The same network with other settings.
+
+        Raises:
+            PayloadError: there is no such emotion.
+        """
+        renderer = copy(self)
+        renderer.steps, renderer.seed = steps, seed
+        renderer.emotion = _place_of(emotion)
+        return renderer
 
     def render(
         self,
@@ -138,7 +148,9 @@ class IdentityDiffusionRenderer:
         Raises:
             PayloadError: see `render`.
         """
-        size = self.size if noise is None else _checked(noise, portrait, motion)
+        size = self.size
+        if noise is not None:
+            size = checked_side(noise, portrait, motion, crop_only=True)
         affine = square_affine(portrait, size)
         landmarks = torch.cat([portrait.landmarks[None], posed_landmarks(motion, portrait)])
         points = landmarks[..., :2].double() @ affine[:2, :2].T + affine[:2, 2]
@@ -241,27 +253,10 @@ def source_side(portrait: Portrait, size: int) -> int:
     return min(max(round(portrait.crop_size / zoom), size), max(LARGEST_SIDE, size))
 
 
-def _checked(noise: GuidedNoise, portrait: Portrait, motion: Motion) -> int:
-    """The side of the noise's square, if it belongs to portrait and motion."""
-    frames, _, height, width = noise.frames.shape
-    if frames != motion.timeline.num_frames:
-        raise PayloadError(
-            f"The guided noise has {frames} frames and the motion {motion.timeline.num_frames}."
-            " Make the noise from the same motion."
-        )
-    other = noise.portrait
-    same = other.size == portrait.size and torch.equal(other.crop, portrait.crop)
-    if other is not portrait and not same:
-        raise PayloadError(
-            "The guided noise was made for another portrait, or another crop of it. Make it from"
-            " the portrait that is rendered."
-        )
-    if height != width or height % SMALLEST_STEP:
-        raise PayloadError(
-            f"The guided noise is {width}×{height}; the identity diffusion renderer needs squares"
-            f" whose side is a multiple of {SMALLEST_STEP}, such as 128 or 256."
-        )
-    return height
+def _place_of(emotion: str) -> int:
+    if emotion not in EMOTIONS:
+        raise PayloadError(f"'{emotion}' is none of the emotions {', '.join(EMOTIONS)}.")
+    return EMOTIONS.index(emotion)
 
 
 def load(

@@ -100,6 +100,16 @@ def test_noise_that_does_not_belong_is_refused():
         rendered(given=noise)
 
 
+def test_other_settings_come_in_a_copy_with_the_same_network():
+    first = renderer()
+    other = first.performing(steps=3, emotion="happy", seed=4)
+    assert (other.steps, other.seed, module.EMOTIONS[other.emotion]) == (3, 4, "happy")
+    assert (first.seed, module.EMOTIONS[first.emotion]) == (0, "neutral")
+    assert other.network is first.network
+    with pytest.raises(PayloadError, match="'bored'"):
+        first.performing(steps=3, emotion="bored", seed=0)
+
+
 def test_other_spaces_batches_and_emotions_are_refused():
     motion = talking(PORTRAIT)
     with pytest.raises(PayloadError, match="at least 1"):
