@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from ..models.motion.atom_motion import MODES, AToMMotion
+from ..models.motion.driving import DrivingVideo, find_driving_face
 from ..models.motion.face_model import load_reconstruction
 from ..models.payloads import PayloadError
 from . import sockets
-from .host import Managed, advanced, io, schema
+from .host import Managed, advanced, io, pictures, progress, say, schema
+from .portrait import landmark_source
 
 
 class MoDiTalkerOptions(io.ComfyNode):
@@ -53,6 +59,20 @@ class MoDiTalkerOptions(io.ComfyNode):
                         " the portrait's landmarks.",
                     )
                 ),
+                io.Image.Input(
+                    "driving_video",
+                    optional=True,
+                    tooltip="Frames whose head the landmarks follow: the same pictures as"
+                    " 'pose_frames' of MToV Options, one per frame of the motion, as large as the"
+                    " portrait's. With 'face_model' they are aligned as published. Without it the"
+                    " head moves with the voice.",
+                ),
+                sockets.FaceLandmarks.Input(
+                    "driving_landmarks",
+                    optional=True,
+                    tooltip="Landmarks that the host's own face detection has found in"
+                    " 'driving_video'. Then no other detector is asked.",
+                ),
             ],
             outputs=[
                 sockets.MotionModel.Output(
@@ -65,7 +85,13 @@ class MoDiTalkerOptions(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, motion_model: Managed, mode: str, gestures: bool, face_model: str
+        cls,
+        motion_model: Managed,
+        mode: str,
+        gestures: bool,
+        face_model: str,
+        driving_video: Tensor | None = None,
+        driving_landmarks: Mapping[str, Any] | None = None,
     ) -> io.NodeOutput:
         """A copy with other settings; the networks are shared."""
         model = motion_model.system
@@ -75,8 +101,26 @@ class MoDiTalkerOptions(io.ComfyNode):
                 " 'moditalker' or 'moditalker_small' in Load Motion Model, or take MoDiTalker"
                 " Options out of the graph."
             )
-        reconstruction = model.reconstruction
+        adjusted = replace(model, mode=mode, gestures=gestures)
         if face_model.strip():
-            reconstruction = load_reconstruction(Path(face_model.strip()).expanduser())
-        adjusted = replace(model, mode=mode, gestures=gestures, reconstruction=reconstruction)
-        return io.NodeOutput(motion_model.adjusted(adjusted))
+            folder = Path(face_model.strip()).expanduser()
+            adjusted.reconstruction = load_reconstruction(folder)
+        lines = []
+        if driving_video is not None:
+            adjusted.driving = driving = driven_by(driving_video, driving_landmarks)
+            lines += [_missing(driving)] if driving.num_missing else []
+        return io.NodeOutput(motion_model.adjusted(adjusted), ui=say(*lines))
+
+
+def driven_by(image: Tensor, face_landmarks: Mapping[str, Any] | None) -> DrivingVideo:
+    """The frames of an IMAGE with the face that was found in them."""
+    return find_driving_face(
+        pictures(image), lambda number: landmark_source(face_landmarks, number, image), progress()
+    )
+
+
+def _missing(video: DrivingVideo) -> str:
+    return (
+        f"{video.num_missing} of {len(video.frames)} frames of the driving video show no face;"
+        " there it lies between where it was before and after."
+    )

@@ -5,6 +5,7 @@ from soliloquy.models.payloads import PayloadError
 from torch import nn
 
 from ..models.motion.face_model_files import write_model, write_network
+from ..models.render.drawn_face import drawn_face
 from .loaded import host, host_double, moditalker_options
 
 
@@ -20,9 +21,17 @@ def moditalker():
 
 
 def adjusted(managed, **changes):
-    widgets = moditalker_options.MoDiTalkerOptions.GET_SCHEMA().inputs[1:]
-    settings = {entry.id: entry.as_dict()["default"] for entry in widgets}
-    return moditalker_options.MoDiTalkerOptions.execute(managed, **(settings | changes)).result[0]
+    return run(managed, **changes).result[0]
+
+
+def run(managed, **changes):
+    inputs = [entry.as_dict() | {"id": entry.id} for entry in schema().inputs]
+    settings = {entry["id"]: entry["default"] for entry in inputs if "default" in entry}
+    return moditalker_options.MoDiTalkerOptions.execute(managed, **(settings | changes))
+
+
+def schema():
+    return moditalker_options.MoDiTalkerOptions.GET_SCHEMA()
 
 
 def test_the_defaults_of_the_node_are_those_of_the_model(moditalker):
@@ -54,3 +63,29 @@ def test_a_folder_without_the_files_is_refused(moditalker, tmp_path):
 def test_other_models_are_refused():
     with pytest.raises(PayloadError, match="options of MoDiTalker"):
         adjusted(host.Managed(nn.Linear(1, 1)))
+
+
+def seen(*frames):
+    """FACE_LANDMARKS of drawn faces, a list of faces per frame."""
+    faces = [[{"landmarks_xy": face.dense[:, :2].numpy()} for face in frame] for frame in frames]
+    return {"frames": faces, "image_size": (320, 256)}
+
+
+def test_a_driving_video_brings_its_face_and_says_where_none_was_seen(moditalker):
+    one, other = (drawn_face(rotation=(0.0, yaw, 0.0), dense=True) for yaw in (0.0, 8.0))
+    image = torch.stack([one.image, one.image, other.image]).float() / 255
+    made = run(moditalker, driving_video=image, driving_landmarks=seen([one], [], [other]))
+    driving = made.result[0].system.driving
+    assert torch.equal(driving.frames, torch.stack([one.image, one.image, other.image]))
+    assert torch.allclose(driving.landmarks[0, :, :2], one.landmarks[:, :2], atol=0.1)
+    between = (driving.landmarks[0] + driving.landmarks[2]) / 2
+    assert torch.allclose(driving.landmarks[1], between, atol=1e-3)
+    assert "1 of 3 frames" in made.ui.as_dict()["text"][0]
+    assert moditalker.system.driving is None
+
+
+def test_landmarks_of_another_video_are_refused(moditalker):
+    face = drawn_face(dense=True)
+    image = face.image[None].float() / 255
+    with pytest.raises(PayloadError, match="FACE_LANDMARKS of 2 pictures"):
+        adjusted(moditalker, driving_video=image, driving_landmarks=seen([face], [face]))
