@@ -34,7 +34,10 @@ def add_parser(commands: Any) -> None:
 
     check = actions.add_parser("verify", help="compare files with the published size and sha256")
     check.add_argument(
-        "paths", nargs="*", metavar="FOLDER|FILE", help="(the host's models directory)"
+        "paths",
+        nargs="*",
+        metavar="FOLDER|FILE|NAME",
+        help="(the host's models directory) a system means its files there",
     )
     check.set_defaults(run=run_verify)
 
@@ -56,11 +59,12 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def text_table(rows: Iterable[Weight]) -> str:
-    """Two lines per file: what it is, and where it comes from."""
+    """What each file is and where it comes from, and where there is one, its catch."""
     lines = []
     for row in rows:
         lines.append(f"{row.name:<56} {row.size_text:>8}  {row.licence_text}")
         lines.append(f"    {row.title}; for {', '.join(row.systems)}. {row.url}")
+        lines += [f"    {row.note}"] if row.note else []
     return "\n".join(lines)
 
 
@@ -81,6 +85,8 @@ def markdown_table(rows: Iterable[Weight] = catalogue.CATALOGUE) -> str:
 def run_verify(options: argparse.Namespace) -> None:
     """`verify`: one line per file; an error when a file is not what its name says."""
     files = _files(options.paths or [models_folder()])
+    if not files and options.paths and not any(Path(path).exists() for path in options.paths):
+        refuse(f"None of these files is in '{models_folder()}'.")
     if not files:
         refuse("There are no weight files in the given folders.")
     bad = 0
@@ -96,15 +102,30 @@ def run_verify(options: argparse.Namespace) -> None:
 
 
 def _files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as given; of folders, what the catalogue knows by name.
+    """Files as given; of folders, what the catalogue knows by name; of systems, what is there.
 
-    A models directory is full of files that are none of our business.
+    A models directory is full of files that are none of our business. Files of a system that are
+    not there get a line of their own.
     """
     names = {row.file for row in catalogue.CATALOGUE}
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             found += [p for p in sorted(path.rglob("*")) if p.name in names and p.is_file()]
+        elif not path.exists() and catalogue.is_system(str(path)):
+            found += _present(str(path))
+        else:
+            found.append(path)
+    return found
+
+
+def _present(system: str) -> list[Path]:
+    """The files of a system in the host's models directory; absent ones are said so."""
+    roots, found = [models_folder()], []
+    for row in catalogue.find(system):
+        path = catalogue.locate(row.role, roots)
+        if path is None:
+            print(f"absent      {roots[0] / row.name}: {row.title}. {row.url} {row.note}".rstrip())
         else:
             found.append(path)
     return found
@@ -138,16 +159,23 @@ def run_convert(options: argparse.Namespace) -> None:
 
 
 def run_fetch(options: argparse.Namespace) -> None:
-    """`fetch`: download, verify, and only then put in place."""
+    """`fetch`: download, verify, and only then put in place; then name what only people can get."""
     rows = _rows(options.names)
     folder = Path(options.folder) if options.folder else models_folder()
-    by_hand = [row for row in rows if row.by_hand]
-    if by_hand:
-        places = "; ".join(f"{row.file} from {row.url}" for row in by_hand)
-        refuse(f"These must be downloaded by hand into '{folder / by_hand[0].folder}': {places}.")
     for row in rows:
-        print(f"{row.name}: {row.title} ({row.size_text}, {row.licence_text})", flush=True)
-        print(f"    {fetch(row, folder)}", flush=True)
+        if not row.by_hand:
+            print(f"{row.name}: {row.title} ({row.size_text}, {row.licence_text})", flush=True)
+            print(f"    {fetch(row, folder)}", flush=True)
+    absent = [row for row in rows if row.by_hand and not catalogue.locate(row.role, [folder])]
+    if absent:
+        sentences = [
+            f"These must be downloaded by hand into '{folder / place}': "
+            + "; ".join(f"{r.file} from {r.url}" for r in absent if r.folder == place)
+            + "."
+            for place in dict.fromkeys(row.folder for row in absent)
+        ]
+        notes = [f"{row.file}: {row.note}" for row in absent if row.note]
+        refuse(" ".join([*sentences, *notes]))
 
 
 def _rows(names: Iterable[str]) -> list[Weight]:

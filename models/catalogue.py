@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .published import CATALOGUE, Weight
+from .published import CATALOGUE, PIPELINES, Weight
 
 BLOCK = 1 << 22  # bytes read at a time
 FETCH = "python -m soliloquy weights fetch"
@@ -31,9 +31,10 @@ class Verdict:
 
 
 def find(name: str) -> tuple[Weight, ...]:
-    """The rows that `name` means: a system, a format, a file, or folder/file.
+    """The rows that `name` means: a pipeline, a system, a format, a file, or folder/file.
 
-    A system means every file it needs, once; a format means the file to get first.
+    A system means every file it needs, once, and a pipeline those of its systems, as "moditalker"
+    does of its speech encoder, motion model and renderer; a format means the file to get first.
 
     Raises:
         PayloadError: nothing is called that; the message lists what there is.
@@ -42,14 +43,21 @@ def find(name: str) -> tuple[Weight, ...]:
     if exact:
         return exact
     by_format = tuple(row for row in CATALOGUE if name in row.formats)
-    found = needed_for(name) or by_format[:1]
+    systems = PIPELINES.get(name, (name,))
+    needed = tuple(dict.fromkeys(row for system in systems for row in needed_for(system)))
+    found = needed or by_format[:1]
     if not found:
-        systems = ", ".join(dict.fromkeys(s for row in CATALOGUE for s in row.systems))
+        known = ", ".join(dict.fromkeys(s for row in CATALOGUE for s in row.systems))
         files = ", ".join(row.name for row in CATALOGUE)
         from .payloads import PayloadError  # here, so that listing files does not wait for torch
 
-        raise PayloadError(f"No weights are called '{name}'. Systems: {systems}. Files: {files}.")
+        raise PayloadError(f"No weights are called '{name}'. Systems: {known}. Files: {files}.")
     return found
+
+
+def is_system(name: str) -> bool:
+    """Whether `name` is that of a system or a pipeline with published files."""
+    return name in PIPELINES or any(name in row.systems for row in CATALOGUE)
 
 
 def needed_for(system: str) -> tuple[Weight, ...]:
@@ -122,6 +130,7 @@ def missing_message(system: str, roots: Sequence[str | Path]) -> str:
         lines.append(f"{belong} in '{(base / folder).as_posix()}':")
         for row in rows:
             lines += [f"  {row.file} ({row.size_text}, {row.licence_text})", f"    {row.url}"]
+            lines += [f"    {row.note}"] if row.note else []
     if not any(row.by_hand for row in absent):
         lines.append(f"Or, on the command line: {FETCH} {system}")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ class Weight:
     path: str = ""
     link: str = ""  # … or a link of its own
     by_hand: bool = False  # the link is a page for people, not a file
+    note: str = ""  # a sentence that whoever looks for the file should know
 
     @property
     def name(self) -> str:
@@ -115,6 +116,9 @@ def _drive(file: str, identifier: str, **facts: object) -> Weight:
     unknown: dict = {"licence": NO_LICENCE, "commercial": False, "by_hand": True, **facts}
     return Weight(file=file, link=link, **unknown)
 
+
+# What is called by one name and works as several systems, in the order of its stages.
+PIPELINES = {"moditalker": ("hubert", "moditalker", "deep3drecon", "mtov")}
 
 CATALOGUE: tuple[Weight, ...] = (
     *_liveportrait(
@@ -250,6 +254,8 @@ CATALOGUE: tuple[Weight, ...] = (
         systems=("mtov",),
         formats=("moditalker/unet",),
         approximate_size=831_000_000,
+        note="Its authors withdrew this file in April 2024 and the link is dead: who has no copy"
+        " can train one with `python -m soliloquy train mtov_unet`.",
     ),
     _drive(
         "weight.ckpt",

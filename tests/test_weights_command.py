@@ -229,10 +229,22 @@ class TestFetch:
         assert "could not be downloaded" in run("fetch toy --folder .")[2]
 
     def test_a_page_for_people_is_named_instead(self, run):
-        code, _, error = run("fetch moditalker --folder models")
+        code, _, error = run("fetch mtov --folder models")
         assert code == 2
         assert "by hand into 'models/moditalker'" in error
-        assert "atom.pt from https://drive.google.com/" in error
+        assert "autoencoder_rgb.pth from https://drive.google.com/" in error
+        assert "diffusion_model.pth: Its authors withdrew this file" in error
+
+    def test_what_can_be_fetched_is_and_the_rest_is_named_unless_it_is_there(
+        self, run, hub, rows, tmp_path
+    ):
+        rows(toy(), toy("page.pth", by_hand=True, repository="", link="https://example.org"))
+        code, _, error = run("fetch toy --folder .")
+        assert code == 2
+        assert (tmp_path / "toys" / "toy.safetensors").read_bytes() == CONTENT
+        assert "page.pth from https://example.org" in error
+        (tmp_path / "toys" / "page.pth").write_bytes(CONTENT)
+        assert run("fetch toy --folder .")[0] == 0
 
     def test_without_the_package_the_sentence_says_what_to_install(self, run, rows, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
@@ -287,6 +299,19 @@ class TestVerify:
         assert code == 0
         assert "cannot be read as weights" in out
 
+    def test_a_system_means_its_files_in_the_host(self, run, rows, tmp_path, monkeypatch):
+        monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+        rows(toy(), toy("gone.pth", note="Nobody has it."))
+        (tmp_path / "models" / "toys").mkdir(parents=True)
+        assert "None of these files" in run("verify toy")[2]
+        (tmp_path / "models" / "toys" / "toy.safetensors").write_bytes(CONTENT)
+        code, out, _ = run("verify toy")
+        assert code == 0
+        absent, present = out.splitlines()
+        assert absent.startswith("absent ")
+        assert absent.endswith("Nobody has it.")
+        assert present.startswith("ok ")
+
     def test_empty_folders_and_absent_files_are_errors(self, run):
         assert run("verify .")[2].startswith("soliloquy: There are no weight files")
         assert "There is no file 'absent.pth'" in run("verify absent.pth")[2]
@@ -315,6 +340,7 @@ class TestList:
             assert row.name in out
             assert row.url in out
         assert "CC-BY-NC-4.0, non-commercial" in run("list kdtalker")[1]
+        assert "Its authors withdrew this file" in run("list moditalker")[1]
 
     def test_the_readme_has_the_table(self, run):
         table = run("list --markdown liveportrait kdtalker")[1].strip()

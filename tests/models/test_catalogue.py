@@ -78,6 +78,24 @@ class TestFind:
             "motion_extractor.safetensors",
         }
 
+    def test_moditalker_means_what_hears_moves_and_draws(self):
+        files = [row.file for row in catalogue.find("moditalker")]
+        assert files == [
+            "pytorch_model.bin",
+            "atom.pt",
+            "epoch_20.pth",
+            "autoencoder_motion.pth",
+            "autoencoder_rgb.pth",
+            "diffusion_model.pth",
+        ]
+        # The motion model alone still needs only its own.
+        assert [row.file for row in catalogue.missing("moditalker", ["nowhere"])] == ["atom.pt"]
+
+    def test_a_withdrawn_file_says_so_where_it_is_missed(self):
+        message = catalogue.missing_message("mtov", ["models"])
+        assert "Its authors withdrew this file" in message
+        assert "train mtov_unet" in message
+
     def test_formats_and_files_are_names_too(self):
         assert catalogue.find("liveportrait/retarget_eye")[0].file.startswith("stitching")
         assert catalogue.find("liveportrait/motion_extractor.pth")[0].size == 112_545_506
