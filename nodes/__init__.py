@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from . import (
+    atl_diff_options,
     host,
     inspect,
     keyframes,
@@ -43,6 +44,7 @@ NODES = (
     options.KDTalkerOptions,
     options.LivePortraitOptions,
     options.ATLDiffOptions,
+    atl_diff_options.ATLDiffRendererOptions,
     mtov_options.MToVOptions,
     moditalker_options.MoDiTalkerOptions,
     tracking.MotionFromVideo,

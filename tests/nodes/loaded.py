@@ -6,6 +6,7 @@ host_double.install()
 
 from soliloquy.nodes import (  # noqa: E402
     NODES,
+    atl_diff_options,
     comfy_entrypoint,
     host,
     inspect,
@@ -24,6 +25,7 @@ from soliloquy.nodes import (  # noqa: E402
 
 __all__ = [
     "NODES",
+    "atl_diff_options",
     "comfy_entrypoint",
     "host",
     "host_double",
