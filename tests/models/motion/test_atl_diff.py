@@ -10,7 +10,7 @@ from soliloquy.models.payloads import PayloadError, Speech, Timeline
 from soliloquy.models.speech import atl_diff
 from soliloquy.models.speech.audio import read_sound
 from soliloquy.models.speech.packed import pack
-from soliloquy.training.image_measures import border_speeds
+from soliloquy.training.image_measures import border_speeds, share_below
 
 from ...helpers import shared
 from ..render.drawn_face import drawn_face
@@ -107,6 +107,16 @@ def test_the_lips_are_no_faster_where_the_published_program_has_its_borders(name
     speeds, everywhere = border_speeds(offsets, borders)
     assert speeds.mean() < torch.quantile(everywhere, 0.95)
     assert speeds.mean() < 1.3 * everywhere.mean()
+
+
+def test_over_half_a_minute_borders_are_within_the_95th_percentile_and_a_small_jump_is_not():
+    features = atl_diff.load().features(read_sound(shared("data/clips/talk_e.mp4"))[1][0])
+    offsets = load().offsets(features, load_rig().mean_face)[1::2]
+    borders = torch.arange(25, len(offsets), 25)  # every second; pieces have theirs every tenth
+    assert len(borders) > 30
+    assert share_below(*border_speeds(offsets, borders)) > 0.9
+    jumps = (torch.arange(len(offsets)) // 25 % 2)[:, None, None] * 0.04  # of an eye distance
+    assert share_below(*border_speeds(offsets + jumps, borders)) < 0.2
 
 
 def test_the_bundled_generator_opens_and_closes_the_lips():
