@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ... import checkpoints
 from ...payloads import PayloadError
-from .unet3d_layers import KeyValues, ResidualBlock, TemporalBlock, Transformer, enlarge
+from .unet3d_layers import KeyValues, ResidualBlock, TemporalBlock, Transformer
+from .unet3d_parts import divisible, in_parts
 
 StateDict = dict[str, Tensor]
 PLAIN = {"DownBlock3D": False, "UpBlock3D": False}
@@ -130,9 +131,17 @@ class Layer(nn.Module):
                 width, heads, head, groups, context=None, operations=operations
             )
 
-    def forward(self, x: Tensor, time: Tensor, frames: int, pairs: KeyValues) -> Tensor:
-        """One layer of any block."""
-        x = self.temporal(self.residual(x, time), frames)
+    def forward(
+        self,
+        inputs: tuple[Tensor, ...],
+        time: Tensor,
+        frames: int,
+        pairs: KeyValues,
+        *,
+        larger: nn.Module | None = None,
+    ) -> Tensor:
+        """One layer of any block; inputs and `larger` are those of its residual block."""
+        x = self.temporal(self.residual(inputs, time, larger), frames)
         if self.attends:
             x = self.attention.over_space(x, pairs)
             x = self.temporal_attention.over_time(x, frames)
@@ -215,21 +224,27 @@ class UNet3D(nn.Module):
         kept = [x]
         for level in self._levels(self.down):
             for layer in level.layers:
-                x = layer(x, time, frames, pairs)
+                x = layer((x,), time, frames, pairs)
                 kept.append(x)
             if level.resample is not None:
                 x = level.resample(x)
                 kept.append(x)
         for layer in self.mid:
-            x = layer(x, time, frames, pairs)
+            x = layer((x,), time, frames, pairs)
+        larger = None
         for level in self._levels(self.up):
             for layer in level.layers:
-                x = layer(torch.cat([x, kept.pop()], dim=1), time, frames, pairs)
-            if level.resample is not None:
-                # Twice the size, unless the way down has rounded an odd one up.
-                x = enlarge(level.resample, x, kept[-1].shape[-2:])
-        x = self.image_out(F.silu(self.norm_out(x)))
+                x = layer((x, kept.pop()), time, frames, pairs, larger=larger)
+                larger = None
+            larger = level.resample  # part of the next layer, whose other input tells the size
+        x = self._image(x)
         return x.unflatten(0, (batch, frames)).transpose(1, 2).to(sample.dtype)
+
+    def _image(self, x: Tensor) -> Tensor:
+        def draw(part: Tensor) -> Tensor:
+            return self.image_out(F.silu(self.norm_out(part), inplace=not part.requires_grad))
+
+        return in_parts(draw, (x,), 0, x[0].numel()) if divisible(self, x) else draw(x)
 
     def _time(self, timestep: Tensor | int, sample: Tensor) -> Tensor:
         """The activated embedding, `[1 or B, time channels]`."""

@@ -3,7 +3,7 @@
 All of them pass `[B · F, C, H, W]` on, in channels-last memory. Seen as `[B, C, F, H · W]` it is
 the same memory, so what upstream does in three dimensions is an image convolution here; seen as
 `[B · F, H · W, C]` it is rows of tokens. What works per frame or per place does so on a few of them
-at a time: what lies between two layers then stays in the cache.
+at a time where `unet3d_parts.py` allows it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..liveportrait.winograd import convolve
+from .unet3d_attention import Attention
+from .unet3d_parts import Moments, divisible, in_parts, moments, part_size
 
 TRANSFORMER_EPS = 1e-6  # of the group norms before attention, whatever the configuration says
 TEMPORAL_EPS = 1e-5  # of those before convolutions over time, likewise
-
-AT_ONCE = 2**22  # numbers of a layer's widest tensor, a few frames or places of it
 
 KeyValues = Iterator[tuple[Tensor, Tensor]]  # of the context, one pair per cross-attention
 
@@ -43,21 +43,6 @@ def from_tokens(tokens: Tensor, like: Tensor) -> Tensor:
     """`[…, C]` as an image of the size of `like`, the same memory."""
     batch, _, height, width = like.shape
     return tokens.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
-
-
-def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, dim: int, widest: int) -> Tensor:
-    """`function(x)` of a function that treats indices of `dim` alike, a few at a time.
-
-    Args:
-        function: keeps that axis.
-        x: what it takes.
-        dim: the axis.
-        widest: numbers per index in the widest tensor inside the function.
-    """
-    count = max(1, AT_ONCE // max(widest, 1))
-    if x.device.type != "cpu" or x.shape[dim] <= count:
-        return function(x)
-    return torch.cat([function(part) for part in x.split(count, dim)], dim)
 
 
 def activated(function: nn.Module, x: Tensor) -> Tensor:
@@ -110,7 +95,7 @@ class ResidualBlock(nn.Module):
     ):
         super().__init__()
         before, after = channels
-        self.divisor, self.activation = divisor, activation
+        self.divisor, self.activation, self.widest = divisor, activation, max(channels)
         self.first_norm = operations.GroupNorm(groups, before, eps=eps)
         self.first = operations.Conv2d(before, after, 3, padding=1)
         self.time = operations.Linear(time, after)
@@ -118,17 +103,35 @@ class ResidualBlock(nn.Module):
         self.second = operations.Conv2d(after, after, 3, padding=1)
         self.shortcut = operations.Conv2d(before, after, 1) if before != after else None
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """`time` is the activated embedding, `[1 or B, time]`."""
+    def forward(
+        self, inputs: tuple[Tensor, ...], time: Tensor, larger: nn.Module | None = None
+    ) -> Tensor:
+        """The block of images that `inputs` have the channels of, one after the other.
+
+        Args:
+            inputs: each `[B · F, C, H, W]`.
+            time: the activated embedding, `[1 or B, time]`.
+            larger: the convolution that the first input goes through, once enlarged to the size of
+                the last.
+        """
         shifts = self.time(time)[:, :, None, None].split(1)
-        clips = x.chunk(len(shifts))
-        parts = [
-            in_parts(partial(self._block, shift=shift), clip, 0, clip[0].numel())
+        clips = zip(*(images.chunk(len(shifts)) for images in inputs), strict=True)
+        drawn = [
+            self._clip(clip, partial(self._block, shift=shift, larger=larger))
             for clip, shift in zip(clips, shifts, strict=True)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
-    def _block(self, x: Tensor, shift: Tensor) -> Tensor:
+    def _clip(self, clip: tuple[Tensor, ...], block: Callable[..., Tensor]) -> Tensor:
+        if not all(divisible(self, images) for images in clip):
+            return block(*clip)
+        return in_parts(block, clip, 0, self.widest * clip[-1].shape[-2:].numel())
+
+    def _block(self, *inputs: Tensor, shift: Tensor, larger: nn.Module | None) -> Tensor:
+        if larger is not None:
+            size = inputs[-1].shape[-2:]
+            inputs = (enlarge(larger, inputs[0], size), *inputs[1:])
+        x = inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
         y = convolve(self.first, activated(self.activation, self.first_norm(x)))
         y = activated(self.activation, self.second_norm(y + shift))
         y = convolve(self.second, y)
@@ -149,50 +152,35 @@ class TemporalBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """The block and its input, summed."""
+        """The block and its input, summed; in the memory of the input where that is allowed."""
         y = over_time(x, frames)
-        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+        layers = list(zip(self.norms, self.convolutions, strict=True))
+        if divisible(self, x) and all(type(norm) is nn.GroupNorm for norm in self.norms):
+            return from_tokens(as_tokens(_convolved_in_parts(layers, y)), x)
+        for norm, convolution in layers:
             y = convolution(F.silu(norm(y), inplace=not y.requires_grad))
         return x + from_tokens(as_tokens(y), x)
 
 
-class Attention(nn.Module):
-    """Heads of dot-product attention; with `context` channels, to keys and values from outside."""
+def _convolved_in_parts(layers: list[tuple[Any, Any]], x: Tensor) -> Tensor:
+    """A temporal block in the memory of `[B, C, F, N]`.
 
-    def __init__(self, width: int, heads: int, context: int | None, operations: ModuleType | Any):
-        super().__init__()
-        self.heads = heads
-        if context is None:
-            self.qkv = operations.Linear(width, 3 * width, bias=False)
-        else:
-            self.q = operations.Linear(width, width, bias=False)
-            self.kv = operations.Linear(context, 2 * width, bias=False)
-        self.out = operations.Linear(width, width)
-
-    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a context `[B, L, channels]`: two of `[B, heads, L, head channels]`."""
-        key, value = self.kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return key, value
-
-    def to_context(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """`[B · n, N, width]`: all n rows of tokens of a clip look at the one context."""
-        query = self.q(x).reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
-        y = F.scaled_dot_product_attention(query, key, value)
-        return self.out(y.transpose(1, 2).reshape(x.shape))
-
-    def among_tokens(self, x: Tensor) -> Tensor:
-        """`[B, N, width]`: every token looks at all of its row."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(query, key, value)
-        return self.out(y.transpose(1, 2).reshape(x.shape))
-
-    def among_frames(self, x: Tensor) -> Tensor:
-        """`[B, F, N, width]`: every token looks at those of its place in all frames."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # [3, B · N, heads, F, c]
-        y = F.scaled_dot_product_attention(query, key, value)
-        return self.out(y.unflatten(0, (len(x), -1)).permute(0, 3, 1, 2, 4).reshape(x.shape))
+    Places meet in the statistics of the norms only, so that all else is done with a few of them.
+    """
+    ours = x.split(part_size(x[..., 0].numel()), 3)
+    parts = list(ours)
+    gathered = moments(x.split(part_size(x[:, :, 0].numel()), 2))
+    for norm, convolution in layers:
+        scale, shift = gathered.scale_and_shift(norm)
+        gathered = Moments()
+        for i, part in enumerate(parts):
+            part = F.silu(torch.addcmul(shift, part, scale), inplace=True)
+            parts[i] = convolution(part)
+            if norm is not layers[-1][0]:
+                gathered.add(parts[i])
+    for own, part in zip(ours, parts, strict=True):
+        own += part
+    return x
 
 
 class Transformer(nn.Module):
@@ -227,21 +215,35 @@ class Transformer(nn.Module):
         self.leave = operations.Linear(width, channels)
 
     def over_space(self, x: Tensor, pairs: KeyValues) -> Tensor:
-        """The transformer and its input, summed; takes its pair of keys and values."""
+        """The transformer and its input, summed; takes its pair of keys and values.
+
+        In the memory of the input where that is allowed.
+        """
         keys, values = next(pairs)
         parts = []
         for clip, key, value in zip(
             x.chunk(len(keys)), keys.split(1), values.split(1), strict=True
         ):
             draw = partial(self._in_frames, key=key, value=value)
-            parts.append(in_parts(draw, clip, 0, clip[0].numel() * self.wider))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            if divisible(self, x):
+                in_parts(draw, (clip,), 0, clip[0].numel() * self.wider, into=clip)
+            else:
+                parts.append(draw(clip))
+        return torch.cat(parts) if parts else x
 
     def over_time(self, x: Tensor, frames: int) -> Tensor:
-        """The transformer and its input, summed."""
-        tokens = self.norm(over_time(x, frames)).permute(0, 2, 3, 1)
-        widest = tokens[:, :, 0].numel() * self.wider
-        return x + from_tokens(in_parts(self._along_frames, tokens, 2, widest), x)
+        """The transformer and its input, summed; in the memory of the input where allowed."""
+        y = over_time(x, frames)
+        if divisible(self, x) and type(self.norm) is nn.GroupNorm:
+            rows = y.split(part_size(y[:, :, 0].numel()), 2)
+            scale, shift = moments(rows).scale_and_shift(self.norm)
+
+            def draw(part: Tensor) -> Tensor:
+                return part + self._along_frames(torch.addcmul(shift, part, scale))
+
+            in_parts(draw, (y,), 3, y[..., 0].numel() * self.wider, into=y)
+            return from_tokens(as_tokens(y), x)
+        return x + from_tokens(as_tokens(self._along_frames(self.norm(y))), x)
 
     def _in_frames(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
         tokens = self.enter(as_tokens(self.norm(x)))
@@ -250,11 +252,13 @@ class Transformer(nn.Module):
         return x + from_tokens(self._gated(tokens), x)
 
     def _along_frames(self, normed: Tensor) -> Tensor:
-        tokens = self.enter(normed)
-        tokens = tokens + self.first.among_frames(self.first_norm(tokens))
-        tokens = tokens + self.second.among_frames(self.second_norm(tokens))
-        return self._gated(tokens)
+        """`[B, C, F, N]` → the same. In between, the frames of a place are neighbours in memory."""
+        tokens = self.enter(normed.permute(0, 3, 2, 1).flatten(0, 1))
+        tokens = tokens + self.first.among_tokens(self.first_norm(tokens))
+        tokens = tokens + self.second.among_tokens(self.second_norm(tokens))
+        return self._gated(tokens).unflatten(0, (len(normed), -1)).permute(0, 3, 2, 1)
 
     def _gated(self, tokens: Tensor) -> Tensor:
         value, gate = self.widen(self.gated_norm(tokens)).chunk(2, dim=-1)
-        return self.leave(tokens + self.narrow(value * F.gelu(gate)))
+        gate = F.gelu(gate.contiguous())  # which takes half as long as of every second piece
+        return self.leave(tokens + self.narrow(gate * value))

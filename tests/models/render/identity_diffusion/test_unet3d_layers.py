@@ -1,10 +1,9 @@
-"""Every view of a clip is the same memory, and attention over time is attention per place."""
+"""Every view of a clip is the same memory, and layers in parts are the layers."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from soliloquy.models.render.identity_diffusion.unet3d_layers import (
-    Attention,
     TemporalBlock,
     as_tokens,
     enlarge,
@@ -55,22 +54,3 @@ def test_enlarging_passes_gradients_on():
     gradient, layer.weight.grad = layer.weight.grad, None
     layer(F.interpolate(x, (10, 8), mode="nearest")).square().sum().backward()
     assert torch.allclose(gradient, layer.weight.grad, rtol=1e-4, atol=1e-3)
-
-
-def test_attention_among_frames_is_attention_per_place():
-    torch.manual_seed(1)
-    attention, x = Attention(8, 2, None, nn), torch.randn(2, 3, 5, 8)
-    per_place = x.transpose(1, 2).flatten(0, 1)
-    expected = attention.among_tokens(per_place).unflatten(0, (2, 5)).transpose(1, 2)
-    assert torch.allclose(attention.among_frames(x), expected, atol=1e-6)
-
-
-def test_one_context_serves_all_rows_of_its_clip():
-    torch.manual_seed(1)
-    attention, x, context = Attention(8, 2, 6, nn), torch.randn(4, 5, 8), torch.randn(2, 7, 6)
-    together = attention.to_context(x, *attention.keys_values(context))
-    alone = [
-        attention.to_context(x[i : i + 1], *attention.keys_values(context[i // 2][None]))
-        for i in range(4)
-    ]
-    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
