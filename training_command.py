@@ -51,6 +51,11 @@ def add_parser(commands: Any) -> None:
     evaluate.add_argument(
         "--against", metavar="VIDEO", help="measure the frames of one video against another's"
     )
+    evaluate.add_argument(
+        "--face-landmarker",
+        metavar="FILE.task",
+        help="with --against: measure the landmarks of the faces, too, by MediaPipe's model",
+    )
     evaluate.add_argument("--motion", default="starter", metavar="NAME", help="motion (starter)")
     evaluate.add_argument("--keyframes", metavar="NAME", help="keyframes that lead it (none)")
     evaluate.add_argument(
@@ -147,9 +152,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from .training.evaluate import evaluate, table
 
     if options.against:
-        from .training.image_measures import compare_videos
+        from .training.image_measures import compare_faces, compare_videos
 
-        scores = compare_videos(Path(options.clips), Path(options.against))
+        videos = Path(options.clips), Path(options.against)
+        scores = compare_videos(*videos)
+        if options.face_landmarker:
+            scores |= compare_faces(*videos, Path(options.face_landmarker))
         print("\n".join(f"{name} {value:.4f}" for name, value in scores.items()))
         return
     if options.seeds < 1:

@@ -6,9 +6,11 @@ Conventions, which papers often leave out:
   100 dB. SSIM has a Gaussian window of 11 pixels with sigma 1.5, on RGB, averaged over frames.
 * Landmarks are `[T, K, 2 or 3]`. LMD (Chen et al. 2018) is the mean Euclidean distance between
   landmarks of the same frame, over all 68; M-LMD over the 20 of the mouth. The unit is that of the
-  landmarks: ATL-Diff's tables are in pixels of 128 × 128 pictures, ours in inter-ocular distances
-  unless stated. LMD is not aligned; `aligned_mouth` first takes the centre of the mouth away, as
-  works that compare moving heads do.
+  landmarks: of two videos it is the pixel of a 128 × 128 picture, as in ATL-Diff's tables,
+  everywhere else the inter-ocular distance. LMD is not aligned, nor is M-LMD; with `aligned_mouth`
+  the centre of the mouth is first taken away, as works that compare moving heads do. Landmarks of
+  videos are those that MediaPipe finds (the paper's detector is face-alignment), in two dimensions;
+  frames in which it finds no face in one of the videos are left out.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 from ..models.payloads import PayloadError
 
 MOUTH = slice(48, 68)
+PUBLISHED_SIDE = 128  # pixels of a picture's side in which ATL-Diff's tables count
 BEST_PSNR = 100.0  # dB, of equal pictures
 
 
@@ -76,6 +79,38 @@ def compare_videos(found: Path, wanted: Path) -> dict[str, float]:
         raise PayloadError(f"'{wanted.name}' has no frames.")
     light, structure = (sum(column) / len(scores) for column in zip(*scores, strict=True))
     return {"PSNR": light, "SSIM": structure}
+
+
+def compare_faces(found: Path, wanted: Path, face_landmarker: Path) -> dict[str, float]:
+    """LMD and M-LMD of the faces in two video files, in pixels of a picture of 128 × 128.
+
+    Args:
+        found, wanted: videos with the same number of frames.
+        face_landmarker: MediaPipe's `face_landmarker.task`.
+
+    Raises:
+        PayloadError: their numbers of frames differ, no frame shows a face in both, or MediaPipe
+            is absent.
+    """
+    from .prepare import detect_faces, landmarks_of
+
+    tracks = []
+    for path in (found, wanted):
+        faces, _, size = detect_faces(path, face_landmarker)
+        shares = torch.from_numpy(landmarks_of(faces))[..., :2] / torch.tensor(size)
+        tracks.append(PUBLISHED_SIDE * shares)
+    given, true = tracks
+    if len(given) != len(true):
+        raise PayloadError(f"The videos have {len(given)} and {len(true)} frames. Cut the longer.")
+    seen = ~(given + true).isnan().flatten(1).any(1)
+    if not seen.any():
+        raise PayloadError("No frame shows a face in both videos, so nothing can be measured.")
+    return {
+        "LMD": landmark_distance(given[seen], true[seen]),
+        "M-LMD": mouth_landmark_distance(given[seen], true[seen]),
+        "M-LMD, aligned": mouth_landmark_distance(given[seen], true[seen], aligned_mouth=True),
+        "frames with a face": float(seen.double().mean()),
+    }
 
 
 def _pictures(path: Path) -> Iterator[Tensor]:

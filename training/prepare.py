@@ -128,7 +128,7 @@ def prepare_clip(path: Path, face_landmarker: Path, on_frame: OnFrame | None = N
         rotation=motion.rotation.numpy(),
         translation=motion.translation.numpy(),
         scale=motion.scale.numpy(),
-        landmarks68=_landmarks(faces),
+        landmarks68=landmarks_of(faces),
         size=np.array(size),
     )
 
@@ -217,8 +217,8 @@ def _seen(result: Any, width: int, height: int) -> list[dict[str, Any]]:
     ]
 
 
-def _landmarks(faces: list[list[dict[str, Any]]]) -> np.ndarray:
-    """`[T, 68, 3]` pixels, NaN where there is no face."""
+def landmarks_of(faces: list[list[dict[str, Any]]]) -> np.ndarray:
+    """The 68 landmarks of what `detect_faces` saw: `[T, 68, 3]` pixels, NaN where no face is."""
     nothing = np.full((68, 3), np.nan, np.float32)
     return np.stack(
         [

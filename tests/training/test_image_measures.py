@@ -1,12 +1,14 @@
 """Measures of pictures and landmarks on toys whose answer is known."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from soliloquy.models.payloads import PayloadError
 from soliloquy.training.image_measures import (
     border_speeds,
+    compare_faces,
     compare_videos,
     landmark_distance,
     mouth_landmark_distance,
@@ -84,6 +86,39 @@ def test_videos_are_compared_frame_by_frame(tmp_path):
         compare_videos(written(tmp_path / "c.mkv", pictures(2)), first)
     with pytest.raises(PayloadError, match="not 48×48 and 32×32"):
         compare_videos(written(tmp_path / "d.mkv", pictures(3, 48)), first)
+
+
+class TestFaces:
+    def seen(self, monkeypatch, tracks):
+        """Two videos of 256 × 128 pixels with these landmarks, `[T, 68, 3]` each."""
+        from soliloquy.training import prepare
+
+        monkeypatch.setattr(
+            prepare, "detect_faces", lambda path, model: (tracks[path.stem], 25, (256, 128))
+        )
+        monkeypatch.setattr(prepare, "landmarks_of", lambda faces: faces.numpy())
+        return compare_faces(Path("a.mp4"), Path("b.mp4"), Path("model.task"))
+
+    def test_distances_are_in_pixels_of_a_square_of_128(self, monkeypatch):
+        wanted = torch.rand(3, 68, 3) * 100
+        lips = torch.zeros(68, 3)
+        lips[48:, 0], lips[0, 1] = 4, 3  # two pixels of the square to the right, three down
+        found = self.seen(monkeypatch, {"a": wanted + lips, "b": wanted})
+        assert found["LMD"] == pytest.approx((20 * 2 + 3) / 68, abs=1e-4)
+        assert found["M-LMD"] == pytest.approx(2, abs=1e-4)
+        assert found["M-LMD, aligned"] == pytest.approx(0, abs=1e-4)
+
+    def test_frames_without_a_face_are_left_out(self, monkeypatch):
+        wanted = torch.rand(4, 68, 3)
+        given = wanted.clone()
+        given[1] = float("nan")
+        found = self.seen(monkeypatch, {"a": given, "b": wanted})
+        assert found["LMD"] == 0
+        assert found["frames with a face"] == 0.75
+        with pytest.raises(PayloadError, match="No frame shows a face in both"):
+            self.seen(monkeypatch, {"a": given * float("nan"), "b": wanted})
+        with pytest.raises(PayloadError, match="have 3 and 4 frames"):
+            self.seen(monkeypatch, {"a": given[:3], "b": wanted})
 
 
 def test_a_jump_at_a_border_is_seen():
