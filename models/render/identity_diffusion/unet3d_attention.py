@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .unet3d_parts import part_size
 
 FEW = 16  # channels of a head; PyTorch's own attention is fast from more on
+ROWS = 128  # of queries at a time, at least
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -31,8 +32,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if tracked or not plain or query.shape[-1] > FEW:
         return F.scaled_dot_product_attention(query, key, value)
     flat = [x.reshape(-1, *x.shape[-2:]) for x in (query, key, value)]
-    step = part_size(query.shape[-2] * key.shape[-2])
-    heads = [_of_few_channels(*parts) for parts in zip(*(x.split(step) for x in flat), strict=True)]
+    keys = key.shape[-2]
+    # With many keys, some of the queries at a time, but not so few that products become slow.
+    rows = max(ROWS, part_size(len(flat[0]) * keys))
+    heads = []
+    for some, *pair in zip(*(x.split(part_size(rows * keys)) for x in flat), strict=True):
+        heads.append(torch.cat([_of_few_channels(q, *pair) for q in some.split(rows, 1)], 2))
     return torch.cat(heads).view(*query.shape[:2], *heads[0].shape[-2:]).mT
 
 

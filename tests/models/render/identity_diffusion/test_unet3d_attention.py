@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from soliloquy.models.render.identity_diffusion import unet3d_parts
+from soliloquy.models.render.identity_diffusion import unet3d_attention, unet3d_parts
 from soliloquy.models.render.identity_diffusion.unet3d_attention import Attention, attend
 from torch import nn
 
@@ -20,8 +20,9 @@ def test_heads_with_few_channels_attend_as_all_do(channels):
     assert torch.allclose(attend(*given), F.scaled_dot_product_attention(*given), atol=1e-6)
 
 
-def test_heads_are_treated_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(unet3d_parts, "AT_ONCE", 2 * 12 * 7)
+def test_heads_and_queries_are_treated_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(unet3d_attention, "ROWS", 5)
+    monkeypatch.setattr(unet3d_parts, "AT_ONCE", 2 * 5 * 7)
     assert torch.allclose(attend(*of(8)), F.scaled_dot_product_attention(*of(8)), atol=1e-6)
 
 
