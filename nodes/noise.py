@@ -143,7 +143,8 @@ def _rare_inputs() -> list[io.Input]:
                 options=list(landmark_guided.MODES),
                 tooltip="'default' takes the square of the portrait, keeps its proportions and"
                 " follows the head out of it; 'reference' gives what the published program"
-                " gives: the whole picture squeezed into 128 pixels.",
+                " gives: the whole picture squeezed into 128 pixels. Only the renderer"
+                " 'atl_diff_published' can start from that.",
             )
         ),
     ]

@@ -105,8 +105,8 @@ def _noise_input() -> io.Input:
         "guided_noise",
         optional=True,
         tooltip="Where the renderer starts from, made from the same portrait and motion by"
-        " Landmark-Guided Noise. For renderers that start from it (atl_diff), which make their own"
-        " without it.",
+        " Landmark-Guided Noise. For renderers that start from it (atl_diff, atl_diff_published),"
+        " which make their own without it.",
     )
 
 
