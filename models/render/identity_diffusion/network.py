@@ -27,6 +27,7 @@ GUIDE_CHANNELS = 1 + LANDMARK_CHANNELS  # mask, marks, open mouth, open eyes, sh
 SHIFT_SEEN = 0.25  # what the network is told of a shift of one pixel
 SHIFT_DRAWN = 2.0  # pixels that one of the network's answers shifts
 PAINT_DRAWN = 4.0  # how strongly one of them paints
+STRETCHED = (1.5, 3.0)  # enlargement from which on detail turns into streaks, and is all streaks
 PAINTED = 0.1  # of the guide's mask: from there on all paint shows, and none where it is 0
 EMOTIONS = (  # in the order of the paper's data; the last one is also the default
     "angry",
@@ -67,22 +68,40 @@ class Layers:
     share: Tensor  # [B, T, 1, H, W], how much of the identity is gone
     paint: Tensor  # [B, T, 3, H, W], what is added, in -1 … 1
 
-    def over(self, picture: Tensor, mode: str = "bilinear") -> Tensor:
-        """The frames of pictures `[B, 3, H, W]` in -1 … 1, `[B, T, 3, H, W]`.
+    def over(self, picture: Tensor) -> Tensor:
+        """The frames of pictures `[B, 3, H, W]` in -1 … 1, `[B, T, 3, H, W]`."""
+        return self._moved(picture) * (1 - self.share) + self.paint
 
-        Pictures may be larger than the layers, which are then enlarged: what moves stays as sharp.
+    def over_finer(self, finer: Tensor, picture: Tensor) -> Tensor:
+        """The same of finer pictures, so that what moves stays as sharp as they are.
+
+        Only what is stretched, such as lips where they part, is no finer than the layers: it would
+        be streaks, and the network painted over it without knowing them.
 
         Args:
-            picture: see above.
-            mode: of looking between pixels, "bilinear" or "bicubic".
+            finer: `[B, 3, H', W']` in -1 … 1.
+            picture: the same in the layers' size.
         """
-        batch, frames = self.shift.shape[:2]
+        size, frames = finer.shape[-2:], self.shift.shape[1]
+        coarse = torch.cat([self._moved(picture), self.share, self.paint, self.stretched()], dim=2)
+        coarse = F.interpolate(coarse.flatten(0, 1), size, mode="bicubic", align_corners=False)
+        coarse = coarse.unflatten(0, (-1, frames))
+        blurred, share, paint, stretched = coarse.split([COLOURS, 1, COLOURS, 1], dim=2)
+        moved = torch.lerp(self._moved(finer, "bicubic"), blurred, stretched.clamp(0, 1))
+        return moved * (1 - share) + paint
+
+    def stretched(self) -> Tensor:
+        """1 where the identity is much enlarged, 0 where it is not: `[B, T, 1, H, W]`."""
+        down, right = torch.gradient(self.shift, dim=(-2, -1))
+        growth = torch.maximum(right[:, :, :1], down[:, :, 1:])  # 1 - 1 / enlargement
+        limits = [1 - 1 / enlargement for enlargement in STRETCHED]
+        share = ((growth - limits[0]) / (limits[1] - limits[0])).clamp(0, 1).flatten(0, 1)
+        return F.max_pool2d(share, 3, 1, 1).unflatten(0, (-1, self.shift.shape[1]))
+
+    def _moved(self, picture: Tensor, mode: str = "bilinear") -> Tensor:
+        frames = self.shift.shape[1]
         pictures = picture.repeat_interleave(frames, 0)
-        moved = moved_along(pictures, self.shift.flatten(0, 1), mode)
-        painted = torch.cat([self.share, self.paint], dim=2).flatten(0, 1)
-        if painted.shape[-2:] != moved.shape[-2:]:
-            painted = F.interpolate(painted, moved.shape[-2:], mode=mode, align_corners=False)
-        return (moved * (1 - painted[:, :1]) + painted[:, 1:]).unflatten(0, (batch, frames))
+        return moved_along(pictures, self.shift.flatten(0, 1), mode).unflatten(0, (-1, frames))
 
     def stacked(self) -> Tensor:
         """All in one tensor, `[B, T, 6, H, W]`."""

@@ -228,7 +228,7 @@ class IdentityDiffusionRenderer:
         """Layers over the portrait, in the full picture: uint8 `[b, H, W, 3]`."""
         pictures = []
         for layers in drawn[None].split(1, dim=1):  # one by one: these are large
-            square = Layers.unstacked(layers).over(setup.source, "bicubic")[0]
+            square = Layers.unstacked(layers).over_finer(setup.source, setup.identity.picture)[0]
             square = (process.from_signed(square) * 255).round().to(torch.uint8)
             pictures.append(setup.paste(square.permute(0, 2, 3, 1)).cpu())
         return torch.cat(pictures)
@@ -275,16 +275,16 @@ def load(
         folders: where to look for `identity_diffusion.safetensors` before the bundled weights.
 
     Raises:
-        CheckpointError: there are no weights; the message says how to make them.
+        CheckpointError: there are no weights.
     """
     places = [Path(folder) / part for folder in folders for part in ("", "soliloquy")]
     found = [Path(path)] if path else [place / WEIGHTS.name for place in places] + [WEIGHTS]
     file = next((candidate for candidate in found if candidate.is_file()), None)
     if file is None and path is None:
         raise checkpoints.CheckpointError(
-            "The renderer 'atl_diff' has no bundled weights: what the project could train so far"
-            " does not look good enough. Train it with `python -m soliloquy train"
-            f" identity_diffusion` and put '{WEIGHTS.name}' into models/soliloquy."
+            f"The bundled weights '{WEIGHTS.name}' of the renderer 'atl_diff' are missing. Install"
+            " Soliloquy again, or train it with `python -m soliloquy train identity_diffusion` and"
+            " put that file into models/soliloquy."
         )
     network = checkpoints.load("identity_diffusion", file or found[0], operations)
     return IdentityDiffusionRenderer(network, device)

@@ -70,17 +70,34 @@ def test_nothing_of_the_first_noise_is_seen_and_nothing_is_painted_off_the_mask(
     assert found.paint[..., 16:].any()
 
 
-def test_layers_are_laid_over_larger_pictures():
-    shift = torch.zeros(1, 1, 2, 8, 8)
-    shift[:, :, 0] = 1
-    layers = Layers(shift=shift, share=torch.full((1, 1, 1, 8, 8), 0.25), paint=shift[:, :, :1])
-    layers = Layers.unstacked(
-        torch.cat([layers.shift, layers.share, torch.full((1, 1, 3, 8, 8), 0.1)], dim=2)
+def layers_of(shift, share, paint):
+    sizes = {"shift": 2, "share": 1, "paint": 3}
+    parts = {"shift": shift, "share": share, "paint": paint}
+    return Layers(
+        **{name: torch.as_tensor(parts[name]).expand(1, 1, n, 8, 8) for name, n in sizes.items()}
     )
+
+
+def test_layers_are_laid_over_finer_pictures():
+    shift = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1, 1)
+    layers = Layers.unstacked(layers_of(shift, 0.25, 0.1).stacked())
     picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for mode in ("bilinear", "bicubic"):
-        frames = layers.over(picture, mode)[0, 0]
-        assert torch.allclose(frames[..., 2:], 0.75 * picture[0, ..., :-2] + 0.1, atol=1e-4)
+    coarse = picture[..., ::2, ::2]
+    frames = layers.over_finer(picture, coarse)[0, 0]
+    assert torch.allclose(frames[..., 2:], 0.75 * picture[0, ..., :-2] + 0.1, atol=1e-4)
+    same = layers.over(coarse)[0, 0]
+    assert torch.allclose(same[..., 1:], 0.75 * coarse[0, ..., :-1] + 0.1, atol=1e-4)
+
+
+def test_what_is_stretched_is_no_finer_than_the_layers():
+    down = torch.zeros(1, 1, 2, 8, 8)
+    down[:, :, 1] = torch.arange(8).view(8, 1) * 0.9  # ten times as high
+    assert (layers_of(down, 0.0, 0.0).stretched() == 1).all()
+    assert not layers_of(down / 4, 0.0, 0.0).stretched().any()
+    stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 3, 16, 16)
+    coarse = torch.zeros(1, 3, 8, 8)
+    assert layers_of(down, 0.0, 0.0).over_finer(stripes, coarse).abs().max() < 1e-5
+    assert layers_of(down / 4, 0.0, 0.0).over_finer(stripes, coarse).abs().min() > 0.9
 
 
 def test_frames_know_of_their_neighbours():
