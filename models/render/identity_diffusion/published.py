@@ -180,6 +180,11 @@ class PublishedRenderer:
         """Noise `[32, 3, S, S]` → pictures in 0 … 1."""
         clip = start.permute(1, 2, 3, 0)[None].to(self.device)  # [1, 3, row, column, time]
         clip = self.published.sample(clip, context, steps=self.settings.steps, on_step=on_step)
+        if not torch.isfinite(clip).all():
+            raise PayloadError(
+                "ATL-Diff's U-Net returned NaN. The weights are damaged, or the scheduler's"
+                " configuration is not theirs: copy the published folder again."
+            )
         return clip[0].permute(3, 0, 1, 2).clamp(0, 1)
 
     def _windows(

@@ -220,6 +220,13 @@ class TestRefused:
         with pytest.raises(PayloadError, match=r"no 'unet/config.json'"):
             load(unet=unet, resnet=resnet)
 
+    def test_a_network_that_gives_no_numbers(self, renderer):
+        motion = talking(PORTRAIT, 3)
+        adjusted = renderer.performing(PublishedSettings())
+        adjusted.published = Recorder([], levels=(float("nan"),))
+        with pytest.raises(PayloadError, match="returned NaN"):
+            next(adjusted.render(PORTRAIT, motion, guided_noise=noised(motion)))
+
     def test_a_u_net_with_another_context(self, tmp_path):
         published = load_folder(write(tmp_path / "folder", {**SMALL, "cross_attention_dim": 10}))
         resnet = checkpoints.load("resnet50", plain_resnet(classes=3).state_dict())
