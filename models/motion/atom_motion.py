@@ -234,8 +234,11 @@ class ClipSampler:
         timesteps = trailing_timesteps(self.steps)
         denoise = speaker.denoiser(first, self._heard(window), timesteps, self.guidance)
         fade = ((window.known - torch.arange(len(old))) / (OVERLAP + 1)).clamp(0, 1)[:, None]
+        # What is shown adds up over the steps; the last frame that is shown at all would else be
+        # half the old window's, and the next one jump.
+        per_step = 1 - (1 - fade) ** (1 / len(timesteps))
         shown, start, share = (
-            x.to(self.device) for x in (speaker.to_sample(old, first), noise, fade)
+            x.to(self.device) for x in (speaker.to_sample(old, first), noise, per_step)
         )
 
         def continue_old(sample: Tensor, alpha: float) -> Tensor:

@@ -7,8 +7,8 @@ from soliloquy.models.checkpoints import CheckpointError
 from soliloquy.models.motion import atom_motion
 from soliloquy.models.motion.atom_motion import AToMMotion, ClipSampler, plan_windows
 from soliloquy.models.motion.atom_small import AToMSmall, AToMSmallConfig
-from soliloquy.models.motion.atom_speakers import PublishedSpeaker
-from soliloquy.models.motion.likeness import Likeness
+from soliloquy.models.motion.atom_speakers import PublishedSpeaker, SmallSpeaker
+from soliloquy.models.motion.likeness import Likeness, rig_likeness
 from soliloquy.models.motion.rig import load_rig
 from soliloquy.models.payloads import PayloadError, Speech, Timeline
 from soliloquy.models.speech import starter
@@ -99,6 +99,31 @@ def test_nothing_jumps_where_windows_meet(model):
         borders = [w.start for w in plan_windows(150, size)[1:]]
         assert float(steps[[b - 1 for b in borders]].max()) <= float(steps.quantile(0.99))
     assert len(values) == 150
+
+
+def test_the_old_window_is_forgotten_evenly():
+    """Not by half in the last frame that it is shown in: the next one would jump."""
+    network = atom_motion.load_small().network
+    speaker, random = SmallSpeaker(network, CPU), torch.Generator().manual_seed(0)
+    sampler = ClipSampler(
+        speaker=speaker,
+        device=CPU,
+        heard=torch.randn(200, 64, generator=random),
+        likeness=rig_likeness(None),
+        steps=10,
+        guidance=2.0,
+        reference=False,
+    )
+    noise, old = torch.randn(2, 100, 204, generator=random)
+    old = sampler.likeness.first + 0.01 * old
+    chained, free = (
+        sampler._window(atom_motion.Window(start=84, known=known), noise, old, random, None)
+        for known in (16, 0)
+    )
+    away = (chained - free)[:20].norm(dim=1)
+    assert away[:4].mean() > 3 * away[12:16].mean()
+    assert away[15] < 0.15 * away[0]
+    assert away[16:].max() < 0.15 * away[0]
 
 
 def test_chained_windows_go_on_from_what_was_said_and_are_drawn_back():
