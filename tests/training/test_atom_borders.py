@@ -47,7 +47,7 @@ def test_every_start_and_seed_gives_its_borders():
     network.deviation.fill_(0.02)
     model = AToMMotion(network=network, gestures=False)
     found = measure(model, [voice(4.0)], starts=2, seeds=2)
-    borders = sum(len(at_borders(walk(n), 40)) // len(PLACES) for n in (100, 88))
-    assert len(found["own"].speeds) >= 2 * borders >= 8
+    # 100 frames have three borders and the 88 after the second start two, with each seed.
+    assert len(found["own"].speeds) == 10
     assert set(found["own"].calm.tolist()) <= {0.0, 1.0}
     assert "borders, speed" in found["own"].row()
