@@ -11,6 +11,9 @@ import pytest
 
 from .. import weight_files
 from ..helpers import ROOT, shared
+from ..models.plain_resnet import plain_resnet
+from ..models.render.identity_diffusion.test_folder import write as write_folder
+from ..models.render.identity_diffusion.test_published import CONFIG as PUBLISHED_CONFIG
 from ..workflows.ui_format import (
     CORE,
     FRONTEND_ONLY,
@@ -247,6 +250,26 @@ def test_atl_diff_draws_from_guided_noise(host, types, inputs, name):
             check_video(host.saved(outputs, number), host.base / "input" / "speech.wav", fps=12)
         if node["class_type"] == "PreviewImage":
             assert len(outputs[number]["images"]) == 25
+
+
+@pytest.mark.parametrize("mode", ["default", "reference"])
+def test_the_published_renderer_of_atl_diff_draws_from_its_noise(host, types, inputs, mode):
+    """With a small random U-Net in a folder as its authors published theirs."""
+    folder = host.base / "models" / "atldiff"
+    if not folder.exists():
+        write_folder(folder, PUBLISHED_CONFIG, {"prediction_type": "sample"})
+        torch.save(plain_resnet(classes=3).state_dict(), folder / "resnet50-0676ba61.pth")
+    short = {"landmarks_file": "astronaut.json", "audio": "short.wav", "fps": 12.0}
+    prompt = prompt_of("atl_diff", types, renderer="atl_diff_published", **short)
+    prompt[node_of(prompt, "SoliloquyLandmarkGuidedNoise")]["inputs"]["mode"] = mode
+    loaded = [node_of(prompt, "SoliloquyLoadRenderer"), 0]
+    options = {"renderer": loaded, "steps": 2, "seed": 0, "emotion": "neutral", "mode": mode}
+    prompt["options"] = {"class_type": "SoliloquyATLDiffRendererOptions", "inputs": options}
+    render = prompt[node_of(prompt, "SoliloquyRenderVideo")]
+    render["inputs"]["renderer"] = ["options", 0]
+    outputs = host.run(prompt)
+    video = host.saved(outputs, node_of(prompt, "SaveVideo"))
+    check_video(video, host.base / "input" / "short.wav", fps=12)
 
 
 def test_quickstart_takes_real_portraits_and_voices(host, types):
