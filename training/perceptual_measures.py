@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models import checkpoints
 from ..models.payloads import PayloadError
 
 BATCH = 16  # pictures at a time
@@ -81,11 +82,17 @@ def fid(found: Tensor, wanted: Tensor) -> float:
 def frechet_distance(one: Tensor, other: Tensor) -> float:
     """`|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)` of features `[N, D]` and `[M, D]`."""
     means = [features.double().mean(0) for features in (one, other)]
-    spreads = [torch.cov(features.double().T) for features in (one, other)]
-    # The eigenvalues of a product of two covariances are real and not negative.
-    roots = torch.linalg.eigvals(spreads[0] @ spreads[1]).real.clamp(min=0).sqrt()
-    trace = spreads[0].trace() + spreads[1].trace() - 2 * roots.sum()
+    first, second = (_root(features.double()) for features in (one, other))
+    # Of Σ₁ = AᵀA and Σ₂ = BᵀB, the roots of Σ₁ Σ₂'s eigenvalues are the singular values of A Bᵀ.
+    shared = torch.linalg.svdvals(first @ second.mT).sum()
+    trace = first.square().sum() + second.square().sum() - 2 * shared
     return float((means[0] - means[1]).square().sum() + trace)
+
+
+def _root(features: Tensor) -> Tensor:
+    """`A` with `AᵀA` the covariance of features `[N, D]`, at most D rows."""
+    spread = (features - features.mean(0)) / (len(features) - 1) ** 0.5
+    return torch.linalg.qr(spread, mode="r").R if len(spread) > spread.shape[1] else spread
 
 
 def csim(found: Tensor, wanted: Tensor) -> float:
@@ -99,7 +106,10 @@ def csim(found: Tensor, wanted: Tensor) -> float:
     """
     library = _library("facenet_pytorch", "CSIM", "facenet-pytorch")
     _weights("CSIM", _hub() / FACENET, f"facenet-pytorch's {FACENET}")
-    network = library.InceptionResnetV1(pretrained="vggface2").eval()
+    network = library.InceptionResnetV1(pretrained=None).eval()
+    # Not by the library, which keeps its files elsewhere and would fetch what is not there.
+    stored, _ = checkpoints.read(_hub() / FACENET)
+    network.load_state_dict({k: v for k, v in stored.items() if not k.startswith("logits.")})
     with torch.no_grad():
         seen = [
             torch.cat([network(_for_facenet(part)) for part in pictures.split(BATCH)])

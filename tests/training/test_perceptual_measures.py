@@ -80,6 +80,7 @@ def test_what_is_absent_is_named(monkeypatch, tmp_path, name, module):
 class Mean(nn.Module):
     def __init__(self, **options):
         super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
 
     def forward(self, one, other=None):
         seen = one.mean((2, 3))
@@ -91,6 +92,8 @@ def test_libraries_are_given_what_they_expect(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for file in (*measures.TRUNKS.values(), measures.INCEPTION, measures.FACENET):
         (tmp_path / "checkpoints" / file).write_bytes(b"")
+    kept = {"weight": torch.ones(1), "logits.weight": torch.ones(2)}
+    torch.save(kept, tmp_path / "checkpoints" / measures.FACENET)
     for module, name in (("lpips", "LPIPS"), ("facenet_pytorch", "InceptionResnetV1")):
         double = ModuleType(module)
         setattr(double, name, Mean)
@@ -99,3 +102,58 @@ def test_libraries_are_given_what_they_expect(monkeypatch, tmp_path):
     assert measures.lpips(frames, frames) == 0
     assert measures.lpips(torch.zeros_like(frames), torch.ones_like(frames)) == pytest.approx(12)
     assert measures.csim(frames, frames) == pytest.approx(1)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """PyTorch's folder of weights, empty; whoever would download anything fails."""
+
+    def refuse(url, *_, **__):
+        raise AssertionError(f"{url} would be downloaded")
+
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    torch.manual_seed(0)
+    return tmp_path / "checkpoints"
+
+
+def pictures(count=3, size=96, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 6, 6, generator=random)
+    return F.interpolate(coarse, (size, size), mode="bilinear")
+
+
+def test_lpips_with_random_weights_is_a_distance(hub):
+    """Weights in the published layout, other numbers: what holds for all of them."""
+    pytest.importorskip("lpips")
+    alexnet = pytest.importorskip("torchvision").models.alexnet(weights=None)
+    torch.save(alexnet.state_dict(), hub / measures.TRUNKS["alex"])
+    one, other = pictures(), pictures(seed=1)
+    assert measures.lpips(one, one) == 0
+    near, far = (measures.lpips(one, torch.lerp(one, other, share)) for share in (0.2, 0.8))
+    assert 0 < near < far
+    assert measures.lpips(one, other) == pytest.approx(measures.lpips(other, one), rel=1e-5)
+
+
+def test_fid_with_random_weights_tells_sets_apart(hub, monkeypatch):
+    inception = pytest.importorskip("pytorch_fid.inception")
+    with monkeypatch.context() as patched:  # the layout, before there are weights to load
+        patched.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
+        patched.setattr(nn.Module, "load_state_dict", lambda *_: None)
+        torch.save(inception.fid_inception_v3().state_dict(), hub / measures.INCEPTION)
+    one, other = pictures(6), pictures(6, seed=1)
+    assert measures.fid(one, one) == pytest.approx(0, abs=1e-3)
+    assert measures.fid(one, one.flip(0)) == pytest.approx(0, abs=1e-3)
+    grey = torch.lerp(other, torch.full_like(other, 0.5), 0.9)
+    assert measures.fid(one, grey) > measures.fid(one, torch.lerp(one, other, 0.1)) > 1e-3
+
+
+def test_csim_with_random_weights_is_one_for_the_same_face(hub):
+    facenet = pytest.importorskip("facenet_pytorch")
+    network = facenet.InceptionResnetV1(pretrained=None, classify=True, num_classes=8631)
+    torch.save(network.state_dict(), hub / measures.FACENET)
+    one, other = pictures(size=160), pictures(size=160, seed=1)
+    assert measures.csim(one, one) == pytest.approx(1, abs=1e-4)
+    near, far = (measures.csim(one, torch.lerp(one, other, share)) for share in (0.2, 1.0))
+    assert 1 > near > far
