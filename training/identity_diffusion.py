@@ -50,7 +50,7 @@ class IdentityDiffusionRecipe:
     network: IdentityDiffusionConfig = field(default_factory=IdentityDiffusionConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            steps=2600, learning_rate=2e-3, warmup=150, average=0.995, save_every=200
+            steps=2300, learning_rate=2e-3, warmup=150, average=0.995, save_every=200
         )
     )
     seed: int = 0
