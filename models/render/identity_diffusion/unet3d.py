@@ -244,7 +244,10 @@ class UNet3D(nn.Module):
         def draw(part: Tensor) -> Tensor:
             return self.image_out(F.silu(self.norm_out(part), inplace=not part.requires_grad))
 
-        return in_parts(draw, (x,), 0, x[0].numel()) if divisible(self, x) else draw(x)
+        if not divisible(self, x):
+            return draw(x)
+        image = torch.empty(len(x), self.config.out_channels, *x.shape[-2:])
+        return in_parts(draw, (x,), 0, x[0].numel(), into=image)
 
     def _time(self, timestep: Tensor | int, sample: Tensor) -> Tensor:
         """The activated embedding, `[1 or B, time channels]`."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..liveportrait.winograd import convolve
 from .unet3d_attention import Attention
-from .unet3d_parts import Moments, divisible, in_parts, moments, part_size
+from .unet3d_parts import divided, divisible, in_parts, scale_and_shift, side_by_side, sums
 
 TRANSFORMER_EPS = 1e-6  # of the group norms before attention, whatever the configuration says
 TEMPORAL_EPS = 1e-5  # of those before convolutions over time, likewise
@@ -125,7 +125,10 @@ class ResidualBlock(nn.Module):
     def _clip(self, clip: tuple[Tensor, ...], block: Callable[..., Tensor]) -> Tensor:
         if not all(divisible(self, images) for images in clip):
             return block(*clip)
-        return in_parts(block, clip, 0, self.widest * clip[-1].shape[-2:].numel())
+        frames, (height, width) = len(clip[0]), clip[-1].shape[-2:]
+        shape = (frames, self.first.out_channels, height, width)
+        drawn = torch.empty(shape, memory_format=torch.channels_last)
+        return in_parts(block, clip, 0, self.widest * height * width, into=drawn)
 
     def _block(self, *inputs: Tensor, shift: Tensor, larger: nn.Module | None) -> Tensor:
         if larger is not None:
@@ -167,20 +170,30 @@ def _convolved_in_parts(layers: list[tuple[Any, Any]], x: Tensor) -> Tensor:
 
     Places meet in the statistics of the norms only, so that all else is done with a few of them.
     """
-    ours = x.split(part_size(x[..., 0].numel()), 3)
+    ours = divided(x, 3)
     parts = list(ours)
-    gathered = moments(x.split(part_size(x[:, :, 0].numel()), 2))
+
+    def convolved(i: int, layer: Any, scale: Tensor, shift: Tensor) -> Tensor:
+        return layer(F.silu(torch.addcmul(shift, parts[i], scale), inplace=True))
+
+    def replace(i: int, *layer: Any) -> Tensor:
+        parts[i] = convolved(i, *layer)
+        return sums(parts[i])
+
+    def add(i: int, *layer: Any) -> None:
+        ours[i].add_(convolved(i, *layer))
+
+    gathered, count = _sums_over_time(x), x[0, 0].numel()
     for norm, convolution in layers:
-        scale, shift = gathered.scale_and_shift(norm)
-        gathered = Moments()
-        for i, part in enumerate(parts):
-            part = F.silu(torch.addcmul(shift, part, scale), inplace=True)
-            parts[i] = convolution(part)
-            if norm is not layers[-1][0]:
-                gathered.add(parts[i])
-    for own, part in zip(ours, parts, strict=True):
-        own += part
+        layer = (convolution, *scale_and_shift(norm, gathered, count))
+        step = add if norm is layers[-1][0] else replace
+        gathered = side_by_side(step, ((i, *layer) for i in range(len(parts))))
     return x
+
+
+def _sums_over_time(x: Tensor) -> list[Tensor]:
+    """Of all parts of `[B, C, F, N]`, divided so that each is one piece of memory."""
+    return side_by_side(sums, ((part,) for part in divided(x, 2)))
 
 
 class Transformer(nn.Module):
@@ -235,8 +248,7 @@ class Transformer(nn.Module):
         """The transformer and its input, summed; in the memory of the input where allowed."""
         y = over_time(x, frames)
         if divisible(self, x) and type(self.norm) is nn.GroupNorm:
-            rows = y.split(part_size(y[:, :, 0].numel()), 2)
-            scale, shift = moments(rows).scale_and_shift(self.norm)
+            scale, shift = scale_and_shift(self.norm, _sums_over_time(y), y[0, 0].numel())
 
             def draw(part: Tensor) -> Tensor:
                 return part + self._along_frames(torch.addcmul(shift, part, scale))

@@ -8,6 +8,8 @@ still. In parts, what lies between two operations stays in the cache, and its me
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +33,47 @@ def part_size(widest: int) -> int:
     return max(1, AT_ONCE // max(widest, 1))
 
 
+def divided(x: Tensor, dim: int, widest: int | None = None) -> tuple[Tensor, ...]:
+    """`x` in parts along `dim`, but at least one for every thread.
+
+    Args:
+        x: what is divided.
+        dim: the axis.
+        widest: numbers per index in the widest tensor that is made of it; as many as here, if None.
+    """
+    each = -(-x.shape[dim] // torch.get_num_threads())
+    return x.split(min(each, part_size(widest or x.select(dim, 0).numel())), dim)
+
+
+def side_by_side(function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """`[function(*task) for task in tasks]`, several at a time, each by one thread alone.
+
+    All of PyTorch's threads in one small operation after the other would wait for each other more
+    than they work, above all where other programs keep one of them from running. No gradients.
+    """
+    given = list(tasks)
+    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+    if min(threads, len(given)) < 2:
+        return [function(*task) for task in given]
+
+    def alone(task: tuple[Any, ...]) -> Any:
+        with torch.inference_mode(inference), torch.no_grad():  # new threads know neither
+            return function(*task)
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(alone, given))
+    finally:
+        torch.set_num_threads(threads)  # some libraries count for all threads together
+
+
 def in_parts(
     function: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
     dim: int,
     widest: int,
     *,
-    into: Tensor | None = None,
+    into: Tensor,
 ) -> Tensor:
     """`function(*inputs)` of a function that treats indices of `dim` alike, a few at a time.
 
@@ -46,61 +82,35 @@ def in_parts(
         inputs: they have that axis in common.
         dim: the axis.
         widest: numbers per index in the widest tensor inside the function.
-        into: memory for the result, one of the inputs perhaps; without it, new memory.
-    """
-    start, length = 0, inputs[0].shape[dim]
-    whole = into
-    for parts in zip(*(value.split(part_size(widest), dim) for value in inputs), strict=True):
-        result = function(*parts)
-        if whole is None:
-            if result.shape[dim] == length:
-                return result
-            whole = _empty(result, dim, length)
-        whole.narrow(dim, start, result.shape[dim]).copy_(result)
-        start += result.shape[dim]
-    assert whole is not None  # an axis has at least one part
-    return whole
-
-
-def _empty(part: Tensor, dim: int, length: int) -> Tensor:
-    """Memory like that of `part`, with `length` indices along `dim`."""
-    shape = [*part.shape]
-    shape[dim] = length
-    images = part.ndim == 4 and part.is_contiguous(memory_format=torch.channels_last)
-    order = torch.channels_last if images else torch.contiguous_format
-    return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=order)
-
-
-class Moments:
-    """Statistics of `[B, C, F, N]` for a group norm, gathered from parts of it.
-
-    In any division of F and N, each while it is still in the cache.
+        into: memory for the result, one of the inputs perhaps. It is returned.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: list[Tensor] = []
+    def draw(whole: Tensor, *parts: Tensor) -> None:
+        whole.copy_(function(*parts))
 
-    def add(self, part: Tensor) -> None:
-        """Take in one more part, `[B, C, f, n]`."""
-        self.count += part[0, 0].numel()
-        self.sums.append(torch.stack([part.sum((2, 3)), part.square().sum((2, 3))]))
-
-    def scale_and_shift(self, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
-        """What the norm multiplies channels by and then adds, two of `[B, C, 1, 1]`."""
-        # In double precision: the difference below may be small against what it is taken of.
-        sums = torch.stack(self.sums).double().sum(0)
-        mean, square = sums.unflatten(2, (norm.num_groups, -1)).mean(-1, keepdim=True) / self.count
-        scale = (square - mean.square()).clamp_min(0).add(norm.eps).rsqrt()
-        scale = norm.weight.view(norm.num_groups, -1) * scale
-        shift = norm.bias.view(norm.num_groups, -1) - mean * scale
-        first, second = (value.float().flatten(1)[:, :, None, None] for value in (scale, shift))
-        return first, second
+    tasks = zip(*(divided(value, dim, widest) for value in (into, *inputs)), strict=True)
+    side_by_side(draw, tasks)
+    return into
 
 
-def moments(parts: Iterable[Tensor]) -> Moments:
-    """The statistics of what lies in memory already, in `parts`."""
-    gathered = Moments()
-    for part in parts:
-        gathered.add(part)
-    return gathered
+def sums(part: Tensor) -> Tensor:
+    """Of `[B, C, f, n]` and of its squares, per channel: `[2, B, C]`."""
+    return torch.stack([part.sum((2, 3)), part.square().sum((2, 3))])
+
+
+def scale_and_shift(norm: nn.GroupNorm, parts: list[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """What a group norm multiplies channels by and then adds, two of `[B, C, 1, 1]`.
+
+    Args:
+        norm: the group norm.
+        parts: `sums` of all parts, in any division.
+        count: numbers per channel in all of them together.
+    """
+    # In double precision: the difference below may be small against what it is taken of.
+    whole = torch.stack(parts).double().sum(0).unflatten(2, (norm.num_groups, -1))
+    mean, square = whole.mean(-1, keepdim=True) / count
+    scale = (square - mean.square()).clamp_min(0).add(norm.eps).rsqrt()
+    scale = norm.weight.view(norm.num_groups, -1) * scale
+    shift = norm.bias.view(norm.num_groups, -1) - mean * scale
+    first, second = (value.float().flatten(1)[:, :, None, None] for value in (scale, shift))
+    return first, second

@@ -103,7 +103,8 @@ def _transformed(layer: Any) -> Tensor:
         outputs, inputs = weight.shape[:2]
         kernels = weight.detach().double().reshape(outputs, inputs, -1, KERNEL**2)
         values = torch.einsum("pk,oitk->ptio", _matrices()[2], kernels)
-        layer._winograd_state, layer._winograd_weight = state, values.float().contiguous()
+        # The state last: another thread that finds it takes the weights.
+        layer._winograd_weight, layer._winograd_state = values.float().contiguous(), state
     return layer._winograd_weight
 
 
