@@ -34,11 +34,14 @@ def test_a_jump_at_every_border_shows():
 
 def test_the_mouth_of_a_rendered_face_changes_while_it_talks_and_only_then():
     portrait = face()
-    renderer = IdentityDiffusionRenderer(network(), size=32, steps=2)
+    untrained = network()
+    torch.nn.init.zeros_(untrained.leave.weight)  # it moves the portrait and paints nothing
+    renderer = IdentityDiffusionRenderer(untrained, size=32, steps=2)
     moving = mouth_changes(renderer, portrait, talking(portrait, 5))
     resting = mouth_changes(renderer, portrait, talking(portrait, 5, still=True))
     assert len(moving) == 4
-    assert moving.mean() > 3 * resting.mean()
+    assert moving.min() > 1
+    assert not resting.any()
 
 
 def test_boxes_hold_the_mouth_and_stay_in_the_picture():
