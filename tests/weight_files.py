@@ -50,13 +50,13 @@ def write_mtov(folder):
     """MToV's three networks in the sizes of our own recipe, a few megabytes."""
     from soliloquy.models.render.mtov.autoencoder import TriplaneAutoencoder
     from soliloquy.models.render.mtov.unet import TriplaneUNet
-    from soliloquy.training.mtov import small_autoencoder, small_unet
+    from soliloquy.training.mtov import small_motion_autoencoder, small_unet
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     networks = {
-        "autoencoder_rgb": TriplaneAutoencoder(small_autoencoder()),
-        "autoencoder_motion": TriplaneAutoencoder(small_autoencoder()),
+        "autoencoder_rgb": TriplaneAutoencoder(small_motion_autoencoder()),
+        "autoencoder_motion": TriplaneAutoencoder(small_motion_autoencoder()),
         "diffusion_model": TriplaneUNet(small_unet()),
     }
     for name, network in networks.items():

@@ -177,7 +177,11 @@ def find_portraits(folder: Path, face_landmarker: Path | None) -> dict[str, Port
             continue
         for index in range(whole.num_faces):
             try:
-                face = prepare_portrait(image, face_landmarker=face_landmarker, face_index=index)
+                face = whole
+                if whole.num_faces > 1:
+                    face = prepare_portrait(
+                        image, face_landmarker=face_landmarker, face_index=index
+                    )
                 crop = square_crop(face.landmarks, scale=PICTURE_SCALE, size=PICTURE)
                 around = extract_crop(image, crop, PICTURE).mul(255).round().byte()
                 found[f"{name}#{index}"] = prepare_portrait(around, face_landmarker=face_landmarker)

@@ -101,9 +101,9 @@ def mtov_autoencoder() -> Recipe:
 
 def mtov_motion_autoencoder() -> Recipe:
     """MoDiTalker's tri-plane autoencoder of drawn landmarks, small."""
-    from .mtov import MOTION_AUTOENCODER, AutoencoderRecipe
+    from .mtov import motion_autoencoder
 
-    return AutoencoderRecipe(name=MOTION_AUTOENCODER)
+    return motion_autoencoder()
 
 
 def mtov_unet() -> Recipe:

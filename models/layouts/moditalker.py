@@ -148,8 +148,8 @@ _MTOV = (
     Format(
         name="mtov_autoencoder",
         title="Soliloquy tri-plane autoencoder",
-        build="render.mtov.autoencoder:build",
-        markers=("patches.weight", "pools.xy.token", "pixels.weight"),
+        build="render.mtov.posed:build",
+        markers=("patches.weight", "pools.xy.squeeze.weight", "pixels.weight"),
     ),
     Format(
         name="mtov_unet",

@@ -29,7 +29,13 @@ from ...checkpoints import config_of
 from ...payloads import PayloadError
 
 PLANES = ("xy", "yt", "xt")
+AXES = {  # volume [B, T, S, S, C] → [B, rows, columns, the axis that a plane lacks, C], and back
+    "xy": ((0, 2, 3, 1, 4), (0, 3, 1, 2, 4)),
+    "yt": ((0, 1, 3, 2, 4), (0, 1, 3, 2, 4)),
+    "xt": ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4)),
+}
 SLOWEST = 1e4  # longest wavelength of the rotation along time, over 2π, frames
+GENTLE = 0.15  # on what is folded by a linear map, so that its planes do not rush to −1 and 1
 FINEST = 5.0  # highest frequency of the rotation over the picture, half turns per half side
 
 
@@ -51,6 +57,7 @@ class AutoencoderConfig:
     pool_heads: int = 4
     pool_head_channels: int = 48
     pool_hidden: int = 512
+    linear_fold: bool = False  # ours: one linear map folds an axis away, and learns faster
 
     @property
     def resolution(self) -> int:
@@ -185,6 +192,29 @@ class AxisPool(nn.Module):
         folded = rearrange(x[:, 0], "(b r c) d -> b d r c", b=batch, r=rows)
         return torch.tanh(self.squeeze(folded))
 
+    def unfolded(self, plane: Tensor) -> Tensor:
+        """A plane `[B, latent channels, rows, columns]` → `[B, rows, columns, 1, C]`."""
+        return rearrange(self.expand(plane), "b d r c -> b r c 1 d")
+
+
+class AxisFold(nn.Module):
+    """Does what `AxisPool` does by one linear map, and unfolds by another."""
+
+    def __init__(self, config: AutoencoderConfig, length: int, operations: ModuleType | Any):
+        super().__init__()
+        self.squeeze = operations.Linear(length * config.channels, config.latent_channels)
+        self.expand = operations.Linear(config.latent_channels, length * config.channels)
+        self.length = length
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, rows, columns, length, C]` → the plane `[B, latent channels, rows, columns]`."""
+        normed = GENTLE * F.layer_norm(x, x.shape[-1:])
+        return torch.tanh(self.squeeze(normed.flatten(3))).permute(0, 3, 1, 2)
+
+    def unfolded(self, plane: Tensor) -> Tensor:
+        """A plane `[B, latent channels, rows, columns]` → `[B, rows, columns, length, C]`."""
+        return self.expand(plane.permute(0, 2, 3, 1)).unflatten(-1, (self.length, -1))
+
 
 class TriplaneAutoencoder(nn.Module):
     """Windows of video as three planes, and back.
@@ -198,8 +228,9 @@ class TriplaneAutoencoder(nn.Module):
         lengths = {"xy": config.frames, "yt": config.side, "xt": config.side}
         self.patches = operations.Linear(3 * config.patch**2, config.channels)
         self.encoder = TimeSformer(config, config.depth, operations)
+        fold = AxisFold if config.linear_fold else AxisPool
         self.pools = nn.ModuleDict(
-            {name: AxisPool(config, lengths[name], operations) for name in PLANES}
+            {name: fold(config, lengths[name], operations) for name in PLANES}
         )
         self.decoder = TimeSformer(config, config.decoder_depth, operations)
         self.pixels = operations.ConvTranspose2d(config.channels, 3, config.patch, config.patch)
@@ -215,6 +246,15 @@ class TriplaneAutoencoder(nn.Module):
         Raises:
             PayloadError: another number of frames or another size.
         """
+        self.check(video)
+        return self.folded(self.patches(self.patched(video)))
+
+    def check(self, video: Tensor) -> None:
+        """Refuse windows that the network cannot encode.
+
+        Raises:
+            PayloadError: another number of frames or another size.
+        """
         config = self.config
         wanted = (3, config.frames, config.resolution, config.resolution)
         if tuple(video.shape[1:]) != wanted:
@@ -222,25 +262,37 @@ class TriplaneAutoencoder(nn.Module):
                 f"This autoencoder takes windows of {wanted} (colours, frames, height, width), but"
                 f" {tuple(video.shape[1:])} was given. Cut and resize the video."
             )
-        p = config.patch
-        patches = rearrange(video, "b c t (h p) (w q) -> b t (h w) (p q c)", p=p, q=p)
-        volume = self.encoder(self.patches(patches)).unflatten(2, (config.side, config.side))
-        axes = {"xy": (0, 2, 3, 1, 4), "yt": (0, 1, 3, 2, 4), "xt": (0, 1, 2, 3, 4)}
-        planes = [self._pool(name)(volume.permute(axes[name])) for name in PLANES]
+
+    def folded(self, volume: Tensor) -> Tensor:
+        """The planes `[B, 4, n]` of embedded patches `[B, T, S², C]`."""
+        side = self.config.side
+        volume = self.encoder(volume).unflatten(2, (side, side))
+        planes = [self.pools[name](volume.permute(AXES[name][0])) for name in PLANES]
         return torch.cat([plane.flatten(2) for plane in planes], dim=-1)
 
     def decode_from_sample(self, latent: Tensor) -> Tensor:
         """Frames `[B · T, 3, H, W]` in −1 … 1 of planes `[B, 4, n]`."""
-        planes = zip(PLANES, split_planes(latent, self.config.plane_shapes), strict=True)
-        xy, yt, xt = (self._pool(name).expand(plane) for name, plane in planes)
-        volume = xy[:, :, None] + yt[:, :, :, None] + xt[..., None]  # [B, C, T, S, S]
-        volume = self.decoder(rearrange(volume, "b c t h w -> b t (h w) c"))
-        side = self.config.side
-        volume = rearrange(volume, "b t (h w) c -> (b t) c h w", h=side)
-        return 2 * torch.sigmoid(self.pixels(volume)) - 1
+        decoded = self.unpatched(self.decoder(self.volume(latent)))
+        return 2 * torch.sigmoid(self.pixels(decoded)) - 1
 
-    def _pool(self, name: str) -> AxisPool:
-        return cast(AxisPool, self.pools[name])
+    def patched(self, video: Tensor) -> Tensor:
+        """The pixels of each patch of video `[B, 3, T, H, W]`: `[B, T, S², 3 · patch²]`."""
+        p = self.config.patch
+        return rearrange(video, "b c t (h p) (w q) -> b t (h w) (p q c)", p=p, q=p)
+
+    def volume(self, latent: Tensor) -> Tensor:
+        """The sum of the planes `[B, 4, n]`, each wide along the axis that it lacks:
+        `[B, T, S², C]`."""
+        planes = zip(PLANES, split_planes(latent, self.config.plane_shapes), strict=True)
+        parts = [
+            cast(AxisPool, self.pools[name]).unfolded(plane).permute(AXES[name][1])
+            for name, plane in planes
+        ]
+        return (parts[0] + parts[1] + parts[2]).flatten(2, 3)
+
+    def unpatched(self, volume: Tensor) -> Tensor:
+        """`[B, T, S², C]` → `[B · T, C, S, S]`."""
+        return rearrange(volume, "b t (h w) c -> (b t) c h w", h=self.config.side)
 
 
 def split_planes(latent: Tensor, shapes: tuple[tuple[int, int], ...]) -> list[Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -37,14 +38,13 @@ class PoseFrames:
     Args:
         portrait: whose face it is.
         motion: in any space; of its expression only eyes and brows are shown.
+        setup: what the warp renderer made of the portrait; made when first needed without it.
     """
 
-    def __init__(self, portrait: Portrait, motion: Motion) -> None:
-        self.portrait, self.motion = portrait, motion
-        weights = convert(motion, "arkit52", portrait).values
-        self.weights = weights * (_UPPER_FACE & (weights > LEAST_WEIGHT))
+    def __init__(self, portrait: Portrait, motion: Motion, setup: Setup | None = None) -> None:
+        self.portrait, self.motion = portrait, unspoken(motion, portrait)
         self._warp = WarpRenderer()
-        self._setup: Setup | None = None  # made when first needed
+        self._setup = setup
         self._made: dict[int, Tensor] = {}
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -62,11 +62,18 @@ class PoseFrames:
         with few_threads(self._setup.box):
             return self._warp.frame(
                 self._setup,
-                self.weights[i],
+                self.motion.values[i],
                 rotation=self.motion.rotation[i],
                 translation=self.motion.translation[i],
                 scale=self.motion.scale[i],
             )
+
+
+def unspoken(motion: Motion, portrait: Portrait) -> Motion:
+    """What is left of a motion in "arkit52" without speech: head, eyes and brows."""
+    motion = convert(motion, "arkit52", portrait)
+    values = motion.values * (_UPPER_FACE & (motion.values > LEAST_WEIGHT))
+    return replace(motion, values=values)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +82,7 @@ class Scene:
 
     portrait: Portrait  # with the crop of the networks
     landmarks: Tensor  # [T, 68, 2] float64, pixels of the crop
+    motion: Motion
     pictures: Callable[[Tensor], Tensor]  # frames → [t, H, W, 3] uint8, holding the pose
 
     @classmethod
@@ -85,6 +93,7 @@ class Scene:
         size: int,
         *,
         crop_scale: float | None = None,
+        crop_shift: float = 0.0,
         frames: Tensor | None = None,
     ) -> Scene:
         """The scene of a motion.
@@ -94,20 +103,21 @@ class Scene:
             motion: in any space.
             size: side of the networks' pictures, pixels.
             crop_scale: of the square, in sizes of the face; the portrait's own crop without it.
+            crop_shift: how much lower than usual that square lies, in sizes of the face.
             frames: `[T or more, H, W, 3]` uint8, pictures like the portrait's that hold the pose.
 
         Raises:
             PayloadError: frames of another size, or too few.
         """
-        portrait = _cropped(portrait, size, crop_scale)
-        flat = posed_landmarks(motion, portrait)[..., :2].double()
-        landmarks = flat @ portrait.crop[:2, :2].T + portrait.crop[:2, 2]
+        portrait = _cropped(portrait, size, crop_scale, crop_shift)
+        pictures: Callable[[Tensor], Tensor]
+        landmarks = square_landmarks(motion, portrait)
         if frames is None:
-            return cls(
-                portrait=portrait, landmarks=landmarks, pictures=PoseFrames(portrait, motion)
-            )
-        _check_frames(frames, portrait, len(landmarks))
-        return cls(portrait=portrait, landmarks=landmarks, pictures=frames.__getitem__)
+            pictures = PoseFrames(portrait, motion)
+        else:
+            _check_frames(frames, portrait, len(landmarks))
+            pictures = frames.__getitem__
+        return cls(portrait=portrait, landmarks=landmarks, motion=motion, pictures=pictures)
 
     @property
     def size(self) -> int:
@@ -121,34 +131,60 @@ class Scene:
 
     def masked_video(self, squares: Tensor, frames: Tensor) -> Tensor:
         """Squares without their lower half, `[3, t, size, size]` in −1 … 1."""
-        return _video(without_lower_half(squares, self.landmarks[frames]))
+        return signed_video(without_lower_half(squares, self.landmarks[frames]))
 
     def reference_video(self, length: int) -> Tensor:
         """The portrait's own square `length` times, `[3, length, size, size]` in −1 … 1."""
         still = self.squares(self.portrait.image[None])
-        return _video(still.expand(length, -1, -1, -1))
+        return signed_video(still.expand(length, -1, -1, -1))
 
     def landmark_video(self, frames: Tensor) -> Tensor:
         """The drawn landmarks, `[3, t, size, size]` in −1 … 1."""
-        video = drawing_video(draw_landmarks(self._drawn(self.landmarks[frames])))
-        if self.size == DRAWING:
-            return video
-        small = F.interpolate(video.movedim(1, 0), (self.size,) * 2, mode="area")
-        return small.movedim(0, 1)
+        return landmark_video(self.landmarks[frames], self.size)
+
+    def marks(self, frames: Tensor) -> Tensor:
+        """The drawn landmarks minus those without speech, `[1, t, size, size]`."""
+        there, unspoken = (points[frames] for points in (self.landmarks, self.unspoken))
+        return (landmark_video(there, self.size) - landmark_video(unspoken, self.size))[:1]
+
+    def pose_video(self, frames: Tensor) -> Tensor:
+        """The frames that hold the pose, `[3, t, size, size]` in −1 … 1."""
+        return signed_video(self.squares(self.pictures(frames)))
+
+    @cached_property
+    def unspoken(self) -> Tensor:
+        """Where the landmarks are without speech, `[T, 68, 2]` float64, pixels of the crop."""
+        return square_landmarks(unspoken(self.motion, self.portrait), self.portrait)
 
     def lower_face(self, frames: Tensor) -> Tensor:
         """How much of each place is taken from the networks, `[t, 256, 256]` in 0 … 1, whatever
         their size: the face from the nose base down, its edge blurred, as the paper (page 5)
         describes and its program leaves out.
         """
-        outline = self._drawn(self.landmarks[frames][:, list(LOWER_FACE)])
+        outline = _on_drawing(self.landmarks[frames][:, list(LOWER_FACE)], self.size)
         sigma = SOFTNESS * DRAWING
         inside = inside_outline(outline, DRAWING).float()
         return gaussian_blur(inside, 2 * int(3 * sigma) + 1, sigma)
 
-    def _drawn(self, points: Tensor) -> Tensor:
-        """Pixels of the networks' square as pixels of a drawing."""
-        return (points + 0.5) * (DRAWING / self.size) - 0.5
+
+def square_landmarks(motion: Motion, portrait: Portrait) -> Tensor:
+    """Where a motion takes the landmarks, `[T, 68, 2]` float64, pixels of the portrait's crop."""
+    flat = posed_landmarks(motion, portrait)[..., :2].double()
+    return flat @ portrait.crop[:2, :2].T + portrait.crop[:2, 2]
+
+
+def landmark_video(landmarks: Tensor, size: int) -> Tensor:
+    """Landmarks `[t, 68, 2]`, pixels of a square, drawn as the networks take them:
+    `[3, t, size, size]` in −1 … 1."""
+    video = drawing_video(draw_landmarks(_on_drawing(landmarks, size)))
+    if size == DRAWING:
+        return video
+    return F.interpolate(video.movedim(1, 0), (size, size), mode="area").movedim(0, 1)
+
+
+def _on_drawing(points: Tensor, size: int) -> Tensor:
+    """Pixels of the networks' square as pixels of a drawing."""
+    return (points + 0.5) * (DRAWING / size) - 0.5
 
 
 def inside_outline(outline: Tensor, size: int) -> Tensor:
@@ -163,9 +199,10 @@ def inside_outline(outline: Tensor, size: int) -> Tensor:
     return crossed.sum(1) % 2 == 1
 
 
-def _cropped(portrait: Portrait, size: int, scale: float | None) -> Portrait:
+def _cropped(portrait: Portrait, size: int, scale: float | None, shift: float) -> Portrait:
     if scale is not None:
         crop = square_crop(portrait.landmarks, scale=scale, size=size)
+        crop[1, 2] -= shift * size / scale
         return replace(portrait, crop=crop, crop_size=size)
     factor = size / portrait.crop_size
     shrink = torch.diag(portrait.crop.new_tensor([factor, factor, 1.0]))
@@ -183,5 +220,6 @@ def _check_frames(frames: Tensor, portrait: Portrait, needed: int) -> None:
         )
 
 
-def _video(squares: Tensor) -> Tensor:
+def signed_video(squares: Tensor) -> Tensor:
+    """Squares `[t, 3, S, S]` in 0 … 1 as the networks take them: `[3, t, S, S]` in −1 … 1."""
     return (2 * squares - 1).movedim(0, 1)

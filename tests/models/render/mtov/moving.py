@@ -1,10 +1,13 @@
 """A drawn face that turns, blinks and speaks, and small networks that were never trained."""
 
+from dataclasses import asdict, replace
+
 import torch
 from soliloquy.models.motion.arkit import INDEX
 from soliloquy.models.motion.spaces import convert
 from soliloquy.models.payloads import Motion, Timeline
 from soliloquy.models.render.mtov.autoencoder import AutoencoderConfig, TriplaneAutoencoder
+from soliloquy.models.render.mtov.posed import PosedAutoencoder, PosedConfig
 from soliloquy.models.render.mtov.renderer import MToVRenderer, MToVSettings
 from soliloquy.models.render.mtov.unet import TriplaneUNet, TriplaneUNetConfig
 
@@ -24,6 +27,7 @@ TINY = AutoencoderConfig(
     pool_head_channels=8,
     pool_hidden=16,
 )
+POSED = PosedConfig(**{**asdict(TINY), "detail": 4})
 NARROW = TriplaneUNetConfig(width=16, multipliers=(1,), attended=(True,), heads=2, norm_groups=4)
 
 
@@ -47,15 +51,22 @@ def speaking(frames=20, turn=6.0):
     return convert(motion, "landmarks68", PORTRAIT)
 
 
-def networks():
+def networks(posed=False):
     torch.manual_seed(0)
     parts = {
-        "autoencoder": TriplaneAutoencoder(TINY),
+        "autoencoder": posed_autoencoder() if posed else TriplaneAutoencoder(TINY),
         "motion_autoencoder": TriplaneAutoencoder(TINY),
-        "unet": TriplaneUNet(NARROW),
+        "unet": TriplaneUNet(replace(NARROW, conditions=2) if posed else NARROW),
     }
     return {name: part.eval().requires_grad_(False) for name, part in parts.items()}
 
 
-def renderer(**settings):
-    return MToVRenderer(networks(), settings=MToVSettings(**{"steps": 4, **settings}))
+def posed_autoencoder():
+    """One whose change is not nothing."""
+    module = PosedAutoencoder(POSED)
+    torch.nn.init.normal_(module.change.weight, std=0.5)
+    return module
+
+
+def renderer(posed=False, **settings):
+    return MToVRenderer(networks(posed), settings=MToVSettings(**{"steps": 4, **settings}))

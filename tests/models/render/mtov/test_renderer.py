@@ -6,7 +6,14 @@ import pytest
 import torch
 from soliloquy.models import checkpoints
 from soliloquy.models.payloads import PayloadError
-from soliloquy.models.render.mtov.renderer import MToVRenderer, MToVSettings, load, periodic
+from soliloquy.models.render.mtov.posed import PosedAutoencoder
+from soliloquy.models.render.mtov.renderer import (
+    BUNDLED,
+    MToVRenderer,
+    MToVSettings,
+    load,
+    periodic,
+)
 from soliloquy.models.render.mtov.scene import Scene
 
 from .moving import PORTRAIT, networks, renderer, speaking
@@ -22,6 +29,11 @@ def motion():
 @pytest.fixture(scope="module")
 def clip(motion):
     return torch.cat(list(renderer().render(PORTRAIT, motion)))
+
+
+@pytest.fixture(scope="module")
+def posed(motion):
+    return torch.cat(list(renderer(posed=True).render(PORTRAIT, motion)))
 
 
 def test_every_frame_is_a_whole_picture(clip):
@@ -46,7 +58,19 @@ def test_only_the_lower_face_differs_from_the_pose_frames(clip, motion):
     assert changed[:, y, x].float().mean() > 0.9
 
 
-def test_there_is_no_flash_where_windows_meet(clip):
+def test_our_variant_changes_the_pose_frames_around_the_lower_face(posed, motion):
+    pose = Scene.of(PORTRAIT, motion, 16).pictures(torch.arange(FRAMES))
+    changed = (posed != pose).any(-1)
+    assert posed.shape == pose.shape
+    brows = int(PORTRAIT.landmarks[17:27, 1].min())
+    assert not changed[:, : brows - 4].any()
+    x, y = PORTRAIT.landmarks[62:67, :2].mean(0).round().long().tolist()
+    assert changed[:, y, x].float().mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["clip", "posed"])
+def test_there_is_no_flash_where_windows_meet(kind, request):
+    clip = request.getfixturevalue(kind)
     change = (clip[1:].float() - clip[:-1].float()).abs().mean((1, 2, 3))
     borders = change[11::12]
     assert borders.max() <= change.quantile(0.95)
@@ -150,6 +174,17 @@ def test_it_loads_from_three_files_of_our_own(tmp_path, clip, motion):
     assert (found.int() - clip.int()).abs().max() <= 3  # half precision
     with pytest.raises(PayloadError, match="unet was not named"):
         load(autoencoder=files["autoencoder"], motion_autoencoder=files["motion_autoencoder"])
+
+
+def test_our_variant_needs_two_files(tmp_path):
+    files = {}
+    for name in BUNDLED:
+        files[name] = tmp_path / f"{name}.safetensors"
+        part = networks(posed=True)[name]
+        checkpoints.save(part, files[name], asdict(part.config))
+    assert isinstance(load(**files).autoencoder, PosedAutoencoder)
+    with pytest.raises(PayloadError, match="unet was not named"):
+        load(autoencoder=files["autoencoder"])
 
 
 def test_shared_frames_start_from_the_same_noise():
