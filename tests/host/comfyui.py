@@ -114,9 +114,9 @@ class ComfyUI:
             time.sleep(0.2)
         pytest.fail(f"the graph did not end:\n{self.log.read_text()[-3000:]}")
 
-    def run(self, prompt):
+    def run(self, prompt, seconds=600):
         """The outputs of a graph, by node id; an error in it fails the test."""
-        entry = self.wait(self.queue(prompt))
+        entry = self.wait(self.queue(prompt), seconds)
         assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
         return entry["outputs"]
 
