@@ -68,7 +68,7 @@ class MToVOptions(io.ComfyNode):
                         max=5.0,
                         step=0.1,
                         tooltip="Side of the square that the networks see, in sizes of the face."
-                        " 0 = the square of Prepare Portrait.",
+                        " 0 = the square of Prepare Portrait, or the one that mtov_small knows.",
                     )
                 ),
                 io.Image.Input(
