@@ -1,6 +1,6 @@
 """MToV's autoencoders and its U-Net, from nothing to weights, small enough for a CPU.
 
-    python -m soliloquy train mtov_autoencoder -o FOLDER --set pictures=… --set corpus=…
+    python -m soliloquy train mtov_autoencoder -o FOLDER --set windows.pictures=… windows.corpus=…
     python -m soliloquy train mtov_unet -o FOLDER
 
 The windows are drawn once into the folder. The autoencoder is our variant, which sees the frames
