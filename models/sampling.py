@@ -97,6 +97,13 @@ def add_noise(sample: Tensor, noise: Tensor, alpha: float) -> Tensor:
     return sqrt(alpha) * sample + sqrt(1 - alpha) * noise
 
 
+def part_of(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
+    """`on_step` for part `index` of `count` that are sampled one after the other, equally long."""
+    if on_step is None:
+        return None
+    return lambda done, total: on_step(index * total + done, count * total)
+
+
 def ddim_step(
     noisy: Tensor,
     prediction: Tensor,

@@ -32,6 +32,7 @@ from ..sampling import (
     add_noise,
     alphas_cumprod,
     cosine_betas,
+    part_of,
     sample_ddim,
     seeded_noise,
     trailing_timesteps,
@@ -217,7 +218,7 @@ class ClipSampler:
         drawn = torch.cat(noise)
         for index, window in enumerate(windows):
             frames = torch.arange(window.start, window.start + size)
-            part = _part(on_step, index, len(windows))
+            part = part_of(on_step, index, len(windows))
             clip[frames] = self._window(window, drawn[frames], clip[frames], generator, part)
         return clip[:count]
 
@@ -271,13 +272,6 @@ class ClipSampler:
         missing = size - len(heard)
         rest = heard[-1:].expand(missing, *heard.shape[1:])
         return torch.cat([heard, torch.zeros_like(rest) if self.reference else rest])
-
-
-def _part(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
-    """`on_step` of part `index` of `count` equal parts."""
-    if on_step is None:
-        return None
-    return lambda done, total: on_step(index * total + done, count * total)
 
 
 def load(

@@ -34,6 +34,7 @@ from ..sampling import (
     add_noise,
     alphas_cumprod,
     linear_betas,
+    part_of,
     sample_ddim,
     seeded_noise,
     spaced_timesteps,
@@ -217,7 +218,7 @@ class KDTalkerMotion:
                 old=clip[frames],
                 known=window.known,
             )
-            clip[frames] = sampler.sample(_part(on_step, i, len(windows)))
+            clip[frames] = sampler.sample(part_of(on_step, i, len(windows)))
         return clip[: len(features)]
 
     def unstandardise(self, standardised: Tensor) -> Tensor:
@@ -330,13 +331,6 @@ def _check_options(mode: str, guidance: float | None) -> None:
         raise PayloadError(
             f"KDTalker was trained without guidance; {guidance} cannot be used. Set it to 1."
         )
-
-
-def _part(on_step: OnStep | None, index: int, count: int) -> OnStep | None:
-    """`on_step` of part `index` of `count` equal parts."""
-    if on_step is None:
-        return None
-    return lambda done, total: on_step(index * total + done, count * total)
 
 
 def load(

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import checkpoints
+from ...motion.dual_domain import EMOTIONS
 from . import process
 from .guidance import LANDMARK_CHANNELS, moved_along
 
@@ -29,16 +30,6 @@ SHIFT_DRAWN = 2.0  # pixels that one of the network's answers shifts
 PAINT_DRAWN = 4.0  # how strongly one of them paints
 STRETCHED = (1.5, 3.0)  # enlargement from which on detail turns into streaks, and is all streaks
 PAINTED = 0.1  # of the guide's mask: from there on all paint shows, and none where it is 0
-EMOTIONS = (  # in the order of the paper's data; the last one is also the default
-    "angry",
-    "fear",
-    "sad",
-    "contempt",
-    "happy",
-    "surprised",
-    "disgusted",
-    "neutral",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
