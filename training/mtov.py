@@ -26,7 +26,7 @@ from ..models.payloads import PayloadError
 from ..models.render.mtov import diffusion
 from ..models.render.mtov.autoencoder import PLANES, AutoencoderConfig, TriplaneAutoencoder
 from ..models.render.mtov.posed import PosedAutoencoder, PosedConfig
-from ..models.render.mtov.scene import landmark_video
+from ..models.render.mtov.scene import landmark_video, mouth_video
 from ..models.render.mtov.unet import TriplaneUNet, TriplaneUNetConfig
 from .loop import Log, LoopConfig, train
 from .mtov_data import Windows, prepare, signed
@@ -224,6 +224,7 @@ def _row(windows: Windows, recipe: AutoencoderRecipe, source: random.Random) -> 
         row["shown"] = windows.shown[number].float() / 255
         row["landmarks"] = unspoken if kind == "pose" else windows.landmarks[number]
         row["unspoken"] = unspoken
+        row["mouth"] = mouth_video(row["landmarks"], windows.frames.shape[-1])
         marks = marks_of(windows, number)
         row["marks"] = torch.zeros_like(marks) if kind == "pose" else marks
         # Where a clip is to be drawn there are landmarks only.

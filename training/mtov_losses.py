@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor
 
 from ..models.render.mtov.posed import SHIFT, changed
-from ..models.render.mtov.scene import inside_outline
 
 MASK_WEIGHT = 4.0  # of the lower face, against 1 for the rest
 SPEECH_WEIGHT = 8.0  # of what speech changes by a fourth of the range or more, likewise
@@ -24,7 +23,6 @@ PAINT_WEIGHT = 0.005  # of paint: what a shift can do is better done by it, it s
 LATENT_WEIGHT = 0.01  # of the planes' squares: near −1 and 1 they would hardly change any more
 MARK_WEIGHT = 10.0  # of the pixels around drawn landmarks, against 1 for the rest
 BLURS = 1, 3, 7, 15  # sides of the boxes over which drawings are averaged, pixels
-INNER_LIPS = slice(60, 68)
 MOVING = [*range(2, 15), *range(48, 68)]  # landmarks that speech moves: jaw and mouth
 
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
@@ -34,13 +32,12 @@ def posed_loss(network: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str
     """Of our variant: the weighted error of the frames, of their edges and of their changes over
     time; that the skin moves with the landmarks, smoothly, and little is painted."""
     video, pose = (rearrange(batch[name], "b c t h w -> b t c h w") for name in ("video", "pose"))
-    latent, change = network(batch["seen"], batch["pose"], batch["marks"], batch["noise"])
+    latent, change = network(
+        batch["seen"], batch["pose"], batch["marks"], batch["noise"], batch["mouth"]
+    )
     found = changed(pose.flatten(0, 1), change)
     spoken = (4 * (video - pose).abs().mean(2, keepdim=True) / 2).clamp(max=1)
-    lips = batch["landmarks"][:, :, INNER_LIPS].flatten(0, 1)
-    inside = (
-        inside_outline(lips, video.shape[-1]).float().view(*video.shape[:2], 1, *video.shape[3:])
-    )
+    inside = rearrange(batch["mouth"], "b c t h w -> b t c h w")
     weight = 1 + MASK_WEIGHT * batch["shown"][:, :, None] + SPEECH_WEIGHT * spoken
     weight = weight + INSIDE_WEIGHT * inside
     parts = weighted_errors(found.view_as(video) - video, weight)

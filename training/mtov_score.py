@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..models.render.mtov import diffusion, renderer
 from ..models.render.mtov.posed import PosedAutoencoder
+from ..models.render.mtov.scene import mouth_video
 from ..models.sampling import seeded_noise
 from .mtov import latents_of, video_of
 from .mtov_data import Windows
@@ -57,6 +58,7 @@ def pictures(
     if not isinstance(network, PosedAutoencoder):
         raise SystemExit("Only our variant of the autoencoder is scored.")
     frames, pose = (video_of(windows, kind, row)[None] for kind in ("frames", "pose"))
+    mouth = mouth_video(windows.landmarks[row], frames.shape[-1])[None]
     latents = latents_of(windows, row, [network])
     condition = made.unet.condition(latents["given"], latents["reference"])
     noise = seeded_noise(latents["start"].shape, torch.Generator().manual_seed(0))
@@ -66,9 +68,12 @@ def pictures(
         diffusion.timesteps(steps, diffusion.RATIO),
     )
     found = {
-        "autoencoder": network.decode_from_sample(latents["frames"], pose),
-        "landmarks": network.decode_from_sample(latents["start"], pose),
-        "sampled": network.decode_from_sample(sampled, pose),
+        name: network.decode_from_sample(latent, pose, mouth)
+        for name, latent in (
+            ("autoencoder", latents["frames"]),
+            ("landmarks", latents["start"]),
+            ("sampled", sampled),
+        )
     }
     known = {"frames": frames, "pose": pose}
     return {

@@ -293,8 +293,6 @@ def coloured(path):
 
 @pytest.mark.parametrize("name", FROM_NOISE)
 def test_atl_diff_draws_from_guided_noise(host, types, inputs, name):
-    """With an untrained network, which draws the portrait as its landmarks move it."""
-    weight_files.write_identity_diffusion(host.base / "models" / "soliloquy")
     short = {"landmarks_file": "astronaut.json", "audio": "speech.wav", "fps": 12.0}
     prompt = prompt_of(name, types, **short)
     outputs = host.run(prompt)

@@ -20,6 +20,7 @@ def batch():
         "noise": torch.zeros(2, 4, 4),
         "marks": torch.zeros(2, 1, 16, 8, 8),
         "seen": torch.zeros(VIDEO),
+        "mouth": torch.zeros(2, 1, 16, 8, 8),
         "shown": torch.ones(2, 16, 8, 8),
         "landmarks": points,
         "unspoken": points + torch.tensor([1.0, 0.0]),

@@ -70,7 +70,7 @@ class PosedAutoencoder(TriplaneAutoencoder):
         # Convolutions see two by two pixels as one with four times the channels, which is faster.
         half = config.patch // 2
         self.pixels = operations.ConvTranspose2d(config.channels, detail, half, half)
-        self.mixed = operations.Conv2d(detail + 4 * 3, detail, 3, padding=1)
+        self.mixed = operations.Conv2d(detail + 4 * (3 + 1), detail, 3, padding=1)
         self.refined = operations.Conv2d(detail, detail, 3, padding=1)
         self.change = operations.Conv2d(detail, 4 * (SHIFT + 3), 3, padding=1)
         for layer, seen in ((self.pixels, config.channels), (self.mixed, 0), (self.refined, 0)):
@@ -84,11 +84,12 @@ class PosedAutoencoder(TriplaneAutoencoder):
         pose: Tensor | None = None,
         marks: Tensor | None = None,
         noise: Tensor | None = None,
+        mouth: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The latent and what it makes of the pose when `noise [B, 4, n]` is added to it."""
         latent = self.extract(video, pose, marks)
         pose = video if pose is None else pose
-        return latent, self.changes(latent if noise is None else latent + noise, pose)
+        return latent, self.changes(latent if noise is None else latent + noise, pose, mouth)
 
     def extract(
         self, video: Tensor, pose: Tensor | None = None, marks: Tensor | None = None
@@ -111,18 +112,26 @@ class PosedAutoencoder(TriplaneAutoencoder):
         marks = torch.zeros_like(video[:, :1]) if marks is None else marks
         return self.folded(volume + self.marks_in(self.patched(marks)))
 
-    def changes(self, latent: Tensor, pose: Tensor) -> Tensor:
-        """The change `[B · T, 5, H, W]` that planes `[B, 4, n]` make of pose `[B, 3, T, H, W]`."""
+    def changes(self, latent: Tensor, pose: Tensor, mouth: Tensor | None = None) -> Tensor:
+        """The change `[B · T, 5, H, W]` that planes `[B, 4, n]` make of pose `[B, 3, T, H, W]`.
+
+        `mouth [B, 1, T, H, W]` is how much of each pixel lies between the lips, 0 … 1: there is
+        something to paint, which the planes are too coarse to place. Without it the mouth is shut.
+        """
         volume = self.volume(latent) + self.pose_out(self.patched(pose))
         decoded = self.decoder(volume)
         decoded = self.unpatched(F.layer_norm(decoded, decoded.shape[-1:]))
-        frames = F.pixel_unshuffle(rearrange(pose, "b c t h w -> (b t) c h w"), 2)
-        x = F.silu(self.mixed(torch.cat([self.pixels(decoded), frames], dim=1)))
+        mouth = torch.zeros_like(pose[:, :1]) if mouth is None else mouth
+        seen = rearrange(torch.cat([pose, mouth], dim=1), "b c t h w -> (b t) c h w")
+        x = F.silu(self.mixed(torch.cat([self.pixels(decoded), F.pixel_unshuffle(seen, 2)], dim=1)))
         change = F.pixel_shuffle(self.change(F.silu(x + self.refined(x))), 2)
         return torch.cat([SHIFTED * change[:, :SHIFT], PAINTED * change[:, SHIFT:]], dim=1)
 
-    def decode_from_sample(self, latent: Tensor, pose: Tensor | None = None) -> Tensor:
-        """Frames `[B · T, 3, H, W]` in −1 … 1 of planes `[B, 4, n]` and pose `[B, 3, T, H, W]`.
+    def decode_from_sample(
+        self, latent: Tensor, pose: Tensor | None = None, mouth: Tensor | None = None
+    ) -> Tensor:
+        """Frames `[B · T, 3, H, W]` in −1 … 1 of planes `[B, 4, n]` and pose `[B, 3, T, H, W]`;
+        `mouth` as in `changes`.
 
         Raises:
             PayloadError: no pose.
@@ -132,7 +141,7 @@ class PosedAutoencoder(TriplaneAutoencoder):
                 "This autoencoder decodes with the frames that hold the pose, but none were given."
             )
         frames = rearrange(pose, "b c t h w -> (b t) c h w")
-        return changed(frames, self.changes(latent, pose)).clamp(-1, 1)
+        return changed(frames, self.changes(latent, pose, mouth)).clamp(-1, 1)
 
 
 def changed(frames: Tensor, change: Tensor) -> Tensor:

@@ -265,7 +265,8 @@ class MToVRenderer:
     def _decoded(self, latent: Tensor, scene: Scene, frames: Tensor) -> Tensor:
         if isinstance(self.autoencoder, PosedAutoencoder):
             pose = scene.pose_video(frames)[None].to(self.device)
-            made = self.autoencoder.changes(latent, pose)
+            mouth = scene.mouth(frames)[None].to(self.device)
+            made = self.autoencoder.changes(latent, pose, mouth)
         else:
             made = self.autoencoder.decode_from_sample(latent)
         if not torch.isfinite(made).all():

@@ -22,10 +22,12 @@ from ...noise.blur import gaussian_blur
 from ...payloads import Motion, PayloadError, Portrait
 from ...portrait.affine import extract_crop, square_crop
 from ...portrait.mapping import JAW, NOSE_BASE
+from ..identity_diffusion.guidance import filled
 from ..setup import Setup
 from ..warp import WarpRenderer, few_threads
 from .landmark_drawing import DRAWING, draw_landmarks, drawing_video, without_lower_half
 
+INNER_LIPS = slice(60, 68)  # landmarks
 LOWER_FACE = (*JAW[2:15], *reversed(NOSE_BASE))  # its outline
 SOFTNESS = 0.02  # of its edge, standard deviation in sides of the square
 LEAST_WEIGHT = 0.02  # what a speaking mouth adds to other weights when they are fitted
@@ -147,6 +149,10 @@ class Scene:
         there, unspoken = (points[frames] for points in (self.landmarks, self.unspoken))
         return (landmark_video(there, self.size) - landmark_video(unspoken, self.size))[:1]
 
+    def mouth(self, frames: Tensor) -> Tensor:
+        """How much of each pixel lies between the lips, `[1, t, size, size]` in 0 … 1."""
+        return mouth_video(self.landmarks[frames], self.size)
+
     def pose_video(self, frames: Tensor) -> Tensor:
         """The frames that hold the pose, `[3, t, size, size]` in −1 … 1."""
         return signed_video(self.squares(self.pictures(frames)))
@@ -180,6 +186,12 @@ def landmark_video(landmarks: Tensor, size: int) -> Tensor:
     if size == DRAWING:
         return video
     return F.interpolate(video.movedim(1, 0), (size, size), mode="area").movedim(0, 1)
+
+
+def mouth_video(landmarks: Tensor, size: int) -> Tensor:
+    """How much of each pixel of a square lies between the lips of landmarks `[t, 68, 2]`, its
+    pixels: `[1, t, size, size]` in 0 … 1."""
+    return filled(landmarks[:, INNER_LIPS].float(), size)[None]
 
 
 def _on_drawing(points: Tensor, size: int) -> Tensor:

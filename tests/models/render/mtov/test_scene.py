@@ -95,3 +95,11 @@ def test_a_driving_video_takes_the_place_of_the_warp_renderer(motion):
     for wrong in (video[:19], video[:, :80], video.float()):
         with pytest.raises(PayloadError, match="at least 20 pictures of 128×160"):
             Scene.of(PORTRAIT, motion, 64, frames=wrong)
+
+
+def test_the_mouth_is_where_the_lips_are_parted(motion):
+    close = Scene.of(PORTRAIT, motion, 64, crop_scale=0.8)
+    shut, parted = close.mouth(torch.tensor([0, 9]))[0]
+    across, down = close.landmarks[9, 60:68].mean(0).round().long().tolist()
+    assert parted[down, across] > 0.9
+    assert parted.sum() > 10 * shut.sum()
