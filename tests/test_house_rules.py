@@ -1,6 +1,7 @@
 """Rules of this house that a machine can check: arrows point one way, sizes stay small."""
 
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -143,6 +144,14 @@ def test_requirements_repeat_the_dependencies_and_pin_nothing():
     extras = [name for group in project["optional-dependencies"].values() for name in group]
     assert not [name for name in required + extras if re.search(r"[=<>~!@]", name)]
     assert project["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_bundled_weights_name_no_folder_of_the_machine_that_made_them():
+    for file in (ROOT / "weights").glob("*.safetensors"):
+        length = int.from_bytes(file.read_bytes()[:8], "little")
+        header = json.loads(file.read_bytes()[8 : 8 + length])
+        told = " ".join(header.get("__metadata__", {}).values())
+        assert not re.findall(r"['\"](?:/|~|[A-Za-z]:\\)[^'\"]*", told), file.name
 
 
 def test_bundled_weights_are_small_and_have_a_card_each():

@@ -11,7 +11,7 @@ fifth, speech and face are unknown together now and then.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..models.motion.atom_small import AToMSmall, AToMSmallConfig
 from ..models.motion.rig import load_rig
 from ..models.sampling import alphas_cumprod, cosine_betas
 from .atom_data import Batch, Speakers, draw_batch, read_speakers
-from .loop import Log, LoopConfig, train
+from .loop import Log, LoopConfig, recorded, train
 
 WEIGHTS = "moditalker_motion.safetensors"
 SMALLEST = 0.004  # inter-ocular distances: deviations below count as this, or noise would be seen
@@ -59,8 +59,8 @@ class AToMRecipe:
             on_log,
             folder=folder,
         )
-        told = {"recipe": repr(replace(self, data=Path("SESSIONS")))}
-        checkpoints.save(average, folder / WEIGHTS, asdict(self.network), **told)
+        config = asdict(self.network)
+        checkpoints.save(average, folder / WEIGHTS, config, recipe=recorded(self))
 
     def draw(self, speakers: Speakers, number: int) -> Batch:
         """Batch `number`: all that is random in it follows from the number."""

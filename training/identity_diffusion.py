@@ -31,7 +31,7 @@ from ..models.render.identity_diffusion.network import (
     IdentityDiffusionConfig,
 )
 from .identity_diffusion_data import SIZE, Clips, prepare
-from .loop import Log, LoopConfig, train
+from .loop import Log, LoopConfig, recorded, train
 
 NAME = "identity_diffusion"
 WIDE, NARROW = 1.1, 0.5  # kernels of the guide in training, shares of the usual one
@@ -96,7 +96,7 @@ class IdentityDiffusionRecipe:
             folder=folder,
         )
         config = asdict(self.network)
-        checkpoints.save(average, folder / f"{NAME}.safetensors", config, recipe=repr(self))
+        checkpoints.save(average, folder / f"{NAME}.safetensors", config, recipe=recorded(self))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ given later is a prediction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..models.speech.dual_path import DualPathConfig, DualPathSpeech, Heard
 from . import ksdiff_losses as losses
 from .ksdiff_data import LIPS, Sessions, read_sessions
 from .ksdiff_keyframes import mark_sessions
-from .loop import Log, LoopConfig, is_main_process, train
+from .loop import Log, LoopConfig, is_main_process, recorded, train
 
 WINDOW = 100  # frames, 4 s
 REST = 10  # frames of the portrait as it is, which the first window of a sound goes on from
@@ -338,7 +338,7 @@ def widen(path: PathDenoiser, coefficients: list[int], contrast: float) -> None:
 def save(network: Joint, folder: Path, recipe: KSDiffRecipe) -> None:
     """Write `ksdiff_speech.safetensors` and `ksdiff_motion.safetensors`."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"recipe": repr(replace(recipe, data=Path(recipe.data.name)))}
+    told = {"recipe": recorded(recipe)}
     speech, motion = network.speech, network.motion
     checkpoints.save(speech, folder / "ksdiff_speech.safetensors", asdict(speech.config), **told)
     checkpoints.save(motion, folder / "ksdiff_motion.safetensors", motion.config(), **told)

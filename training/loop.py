@@ -235,6 +235,23 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
+def recorded(recipe: Any) -> str:
+    """A recipe as weight files keep it: of folders and files only the last name, since where they
+    lie on one machine is of no use on another."""
+    return repr(_without_folders(recipe))
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Path):
+        return Path(value.name)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return dataclasses.replace(
+        value, **{name: _without_folders(inner) for name, inner in fields.items()}
+    )
+
+
 def pace(step: int, config: LoopConfig) -> float:
     """Factor on the learning rate: linear warm-up, then half a cosine down to a fiftieth."""
     warm = min(1.0, (step + 1) / config.warmup)

@@ -28,7 +28,7 @@ from ..models.render.mtov.autoencoder import PLANES, AutoencoderConfig, Triplane
 from ..models.render.mtov.posed import PosedAutoencoder, PosedConfig
 from ..models.render.mtov.scene import landmark_video, mouth_video
 from ..models.render.mtov.unet import TriplaneUNet, TriplaneUNetConfig
-from .loop import Log, LoopConfig, train
+from .loop import Log, LoopConfig, recorded, train
 from .mtov_data import Windows, prepare, signed
 from .mtov_losses import Loss, drawing_loss, picture_loss, posed_loss
 
@@ -124,7 +124,7 @@ class AutoencoderRecipe:
             loss = picture_loss(perceive, self.perceptual)
         average = train(network, batches, loss, self.loop, on_log, folder=folder / self.name)
         path = folder / f"{self.name}.safetensors"
-        checkpoints.save(average, path, asdict(self.network), recipe=repr(self))
+        checkpoints.save(average, path, asdict(self.network), recipe=recorded(self))
 
 
 def motion_autoencoder() -> AutoencoderRecipe:
@@ -165,7 +165,7 @@ class UNetRecipe:
         loss, batches = unet_loss(self.noisiest), unet_batches(latents, self)
         average = train(network, batches, loss, self.loop, on_log, folder=folder / UNET)
         path = folder / f"{UNET}.safetensors"
-        checkpoints.save(average, path, asdict(self.network), recipe=repr(self))
+        checkpoints.save(average, path, asdict(self.network), recipe=recorded(self))
 
 
 def begun(config: AutoencoderConfig, start: Path | None) -> TriplaneAutoencoder:

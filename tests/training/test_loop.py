@@ -2,11 +2,13 @@
 
 import itertools
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 from soliloquy.models.payloads import PayloadError
-from soliloquy.training.loop import LoopConfig, pace, train
+from soliloquy.training.loop import LoopConfig, pace, recorded, train
 from torch import nn
 
 
@@ -28,6 +30,28 @@ def test_it_learns_a_line_and_returns_the_average():
     assert log[-1][1] < log[0][1]
     assert abs(float(average.weight) - 3) < 0.1
     assert not average.training
+
+
+@dataclass(frozen=True)
+class Data:
+    corpus: Path = Path("/data/speech/corpus")
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    data: Data = field(default_factory=Data)
+    output: Path = Path("/data/runs/first")
+    steps: int = 3
+
+
+def test_weight_files_are_told_the_recipe_but_not_where_its_files_lie():
+    told = recorded(Recipe())
+    assert "/" not in told
+    assert "corpus" in told
+    assert "first" in told
+    assert "steps=3" in told
+    assert Recipe().output == Path("/data/runs/first")
 
 
 def test_the_pace_warms_up_and_slows_down():
